@@ -1,0 +1,91 @@
+#[cfg(feature = "std")]
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes};
+
+use super::Backlog;
+
+/// Bytes of the stream, lent by a [`Backlog`]: a [`Buf`] whose `chunks_vectored` sends straight from it.
+///
+/// Reading moves the reader alone; report what was sent with [`Backlog::advance`].
+#[derive(Clone, Debug)]
+pub struct Reader<'a> {
+    backlog: &'a Backlog,
+    index: usize,
+    position: usize,
+    remaining: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(backlog: &'a Backlog, index: usize, position: usize, remaining: usize) -> Self {
+        Self { backlog, index, position, remaining }
+    }
+
+    /// Leaves only the first `most` bytes.
+    pub fn truncate(&mut self, most: usize) {
+        self.remaining = self.remaining.min(most);
+    }
+
+    /// The next piece, at most `most` bytes of it, to be kept or handed to another thread: shared from a full chunk,
+    /// copied from the last one.
+    pub fn to_bytes(&self, most: usize) -> Bytes {
+        let piece = self.chunk();
+        let piece = &piece[..piece.len().min(most)];
+        match self.backlog.sealed.get(self.index) {
+            Some(segment) => segment.bytes.slice_ref(piece),
+            None => Bytes::copy_from_slice(piece),
+        }
+    }
+
+    /// Whether the next piece is shared by [`Reader::to_bytes`] rather than copied.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.index < self.backlog.sealed.len()
+    }
+}
+
+impl Buf for Reader<'_> {
+    #[inline]
+    fn remaining(&self) -> usize {
+        self.remaining
+    }
+
+    #[inline]
+    fn chunk(&self) -> &[u8] {
+        let rest = &self.backlog.slice(self.index)[self.position..];
+        &rest[..rest.len().min(self.remaining)]
+    }
+
+    #[cfg(feature = "std")]
+    fn chunks_vectored<'s>(&'s self, slices: &mut [IoSlice<'s>]) -> usize {
+        let mut left = self.remaining;
+        let mut index = self.index;
+        let mut position = self.position;
+        let mut filled = 0;
+        for slice in slices {
+            if left == 0 {
+                break;
+            }
+            let rest = &self.backlog.slice(index)[position..];
+            let piece = &rest[..rest.len().min(left)];
+            *slice = IoSlice::new(piece);
+            left -= piece.len();
+            filled += 1;
+            (index, position) = (index + 1, 0);
+        }
+        filled
+    }
+
+    /// # Panics
+    ///
+    /// If fewer than `count` bytes remain, as [`Buf`] asks for.
+    #[inline]
+    fn advance(&mut self, count: usize) {
+        assert!(count <= self.remaining, "advanced by {count} of {} bytes", self.remaining);
+        self.remaining -= count;
+        self.position += count;
+        while self.remaining > 0 && self.position >= self.backlog.slice(self.index).len() {
+            self.position -= self.backlog.slice(self.index).len();
+            self.index += 1;
+        }
+    }
+}

@@ -1,0 +1,60 @@
+use core::fmt;
+
+/// The host's own name for a connection: given at attach, and handed back with every event about it.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Tag(pub u64);
+
+/// Names one attached replica. Stays an error, never somebody else, once that replica is gone.
+///
+/// Keys come from [`Primary::attach`](crate::Primary::attach); [`ReplicaKey::new`] makes one for a host that
+/// uses a part such as [`Acks`](crate::Acks) alone.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ReplicaKey {
+    index: u32,
+    generation: u32,
+    tag: Tag,
+}
+
+impl ReplicaKey {
+    /// The key of the `generation`th replica to take the place `index`. Parts keep a table as long as the
+    /// greatest `index`, so use small ones, and use them again.
+    pub const fn new(index: u32, generation: u32, tag: Tag) -> Self {
+        Self { index, generation, tag }
+    }
+
+    /// The host's name for the connection.
+    pub const fn tag(self) -> Tag {
+        self.tag
+    }
+
+    pub(crate) const fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+impl fmt::Display for ReplicaKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "replica {}.{} (tag {})", self.index, self.generation, self.tag.0)
+    }
+}
+
+impl fmt::Debug for ReplicaKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReplicaKey({}.{}, tag {})", self.index, self.generation, self.tag.0)
+    }
+}
+
+/// Names one snapshot, from its cut until it is over. Never used again.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct SnapshotKey(pub(crate) u64);
+
+impl fmt::Display for SnapshotKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "snapshot {}", self.0)
+    }
+}
+
+/// The error of a stale key: what it named is gone. Nothing has changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0} is gone")]
+pub struct Gone<K: fmt::Display>(pub K);

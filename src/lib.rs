@@ -1,0 +1,72 @@
+//! The replication core of a datastore: backlog, offsets and histories, resume, snapshots and output limits, as
+//! sans-IO state machines that a host drives with bytes and clock ticks.
+//!
+//! A datastore that links headwater gets what a Redis primary does for its replicas, without a socket, a thread or
+//! a clock in it: the host hands in what happened and the time, and takes out bytes and events. One core serves a
+//! single-threaded event loop, async tasks and plain threads.
+//!
+//! The contract in one sentence: **after each batch of inputs drain the events, then sleep until `poll_timeout()`.**
+//!
+//! ```
+#![doc = include_str!("../examples/quickstart.rs")]
+//! ```
+//!
+//! # What it is not
+//!
+//! It stores no data, speaks to no network, and elects nobody. It does not make writes durable or linearizable: a
+//! primary that dies takes with it what no replica had acknowledged. [`wire`] knows the Redis dialect; nothing
+//! else in here does, so a store with a protocol of its own uses all the rest.
+//!
+//! # A map of the types
+//!
+//! | | |
+//! | --- | --- |
+//! | [`Primary`] | feeds replicas: connects the parts below, and is what a host drives |
+//! | [`Unit`], [`Event`], [`Batch`] | what a host puts in, what it acts on, what it sends |
+//! | [`wire`], [`info`] | the Redis dialect; text for people |
+//! | [`Backlog`], [`History`], [`Acks`] | the parts, each a product of its own |
+//! | [`Offset`], [`Timestamp`], [`ReplicationId`], [`ReplicaKey`] | values |
+//!
+//! # Features
+//!
+//! `std` (default): vectored I/O, [`Primary::write_to`]. `sync` (default): for hosts with threads. Without
+//! them the crate needs an allocator only.
+
+#![no_std]
+
+extern crate alloc;
+#[cfg(any(feature = "std", test))]
+extern crate std;
+
+mod acks;
+mod backlog;
+mod history;
+mod id;
+pub mod info;
+mod key;
+mod offset;
+mod output;
+mod primary;
+mod sink;
+mod slots;
+mod snapshots;
+mod time;
+pub mod wire;
+
+pub use acks::{Ack, AckRefused, Acks};
+pub use backlog::{Backlog, Cursor, NotKept, Reader, StreamFull, ZeroCapacity};
+pub use history::{FullReason, History, IdRefused, Kept, Resume, Wanted};
+pub use id::ReplicationId;
+pub use key::{Gone, ReplicaKey, SnapshotKey, Tag};
+pub use offset::Offset;
+pub use output::OutputLimit;
+#[cfg(feature = "std")]
+pub use primary::SendError;
+pub use primary::{
+    AckError, Answer, AttachError, Attached, BacklogReport, Batch, Config, ConfigError, Context, Counters,
+    Detach, DropReason, Event, Heartbeat, Peer, Primary, ReplicaReport, ReplicaState, Report, Sent,
+    SentError, SnapshotError, Unit, WriteRefused, Written,
+};
+pub use sink::Sink;
+pub use snapshots::{Cut, Framing, Image};
+pub use time::Timestamp;

@@ -1,0 +1,107 @@
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use bytes::{Buf, Bytes};
+
+use crate::backlog::Reader;
+use crate::key::{ReplicaKey, Tag};
+
+/// Bytes of the stream lent to one replica's writer, which may be another task or thread: a [`Buf`].
+///
+/// Full chunks are shared, the end of the stream is copied. Write it out, then hand it back to
+/// [`Primary::handle_batch_written`](crate::Primary::handle_batch_written), with whatever is left in it.
+#[derive(Debug)]
+pub struct Batch {
+    replica: ReplicaKey,
+    shared: VecDeque<Bytes>,
+    /// What follows the shared pieces.
+    copied: Vec<u8>,
+    position: usize,
+    len: usize,
+    remaining: usize,
+}
+
+impl Batch {
+    /// Whom it is for.
+    pub const fn replica(&self) -> ReplicaKey {
+        self.replica
+    }
+
+    /// Bytes that were taken out of it.
+    pub(crate) const fn written(&self) -> usize {
+        self.len - self.remaining
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Lets all go that it shares; keeps its buffers.
+    pub(crate) fn clear(&mut self) {
+        self.shared.clear();
+        self.copied.clear();
+        (self.position, self.len, self.remaining) = (0, 0, 0);
+    }
+
+    /// Fills an empty one with what the reader lends. Once its buffers have grown, this allocates nothing.
+    pub(crate) fn fill(&mut self, replica: ReplicaKey, mut reader: Reader<'_>) {
+        self.replica = replica;
+        self.len = reader.remaining();
+        self.remaining = self.len;
+        while reader.is_shared() && reader.has_remaining() {
+            let piece = reader.to_bytes(usize::MAX);
+            reader.advance(piece.len());
+            self.shared.push_back(piece);
+        }
+        self.copied.extend_from_slice(reader.chunk());
+    }
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self {
+            replica: ReplicaKey::new(0, 0, Tag(0)),
+            shared: VecDeque::new(),
+            copied: Vec::new(),
+            position: 0,
+            len: 0,
+            remaining: 0,
+        }
+    }
+}
+
+impl Buf for Batch {
+    fn remaining(&self) -> usize {
+        self.remaining
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.shared.front().map_or(&self.copied[self.position..], |piece| piece)
+    }
+
+    #[cfg(feature = "std")]
+    fn chunks_vectored<'a>(&'a self, slices: &mut [std::io::IoSlice<'a>]) -> usize {
+        let copied = &self.copied[self.position..];
+        let pieces = self.shared.iter().map(|piece| &piece[..]).chain((!copied.is_empty()).then_some(copied));
+        let filled =
+            slices.iter_mut().zip(pieces).map(|(slice, piece)| *slice = std::io::IoSlice::new(piece));
+        filled.count()
+    }
+
+    /// # Panics
+    ///
+    /// If fewer than `count` bytes remain, as [`Buf`] asks for.
+    fn advance(&mut self, mut count: usize) {
+        assert!(count <= self.remaining, "advanced by {count} of {} bytes", self.remaining);
+        self.remaining -= count;
+        while let Some(piece) = self.shared.front_mut() {
+            if count < piece.len() {
+                piece.advance(count);
+                return;
+            }
+            count -= piece.len();
+            self.shared.pop_front();
+        }
+        self.position += count;
+    }
+}

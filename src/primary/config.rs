@@ -1,0 +1,151 @@
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use crate::history::IdRefused;
+use crate::offset::Offset;
+use crate::output::OutputLimit;
+
+/// How much replication may keep, and how long it waits for whom. Plain data: [`Primary::new`] checks it.
+///
+/// ```
+/// use headwater::Config;
+///
+/// let mut config = Config::default();
+/// config.backlog_capacity = 64 << 20;
+/// config.output_limit.hard = Some(1 << 30);
+/// ```
+///
+/// [`Primary::new`]: crate::Primary::new
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Bytes of the stream kept for replicas that come back. Default: 1 MiB.
+    ///
+    /// It should cover the write rate times the longest absence that must not cost a full resync.
+    pub backlog_capacity: usize,
+    /// The backlog is let go once no replica has been attached for more than this; `None` is never.
+    /// Default: 1 h. What is written afterwards is not counted, so the history gets a new id.
+    pub backlog_ttl: Option<Duration>,
+    /// What a replica may leave unread before it is dropped. Default: 256 MiB.
+    pub output_limit: OutputLimit,
+    /// What goes into the stream while replicas are attached, so that they notice a dead link. Default: none,
+    /// since it must be a unit that the host's replicas understand (for Redis:
+    /// [`wire::heartbeat`](crate::wire::heartbeat)).
+    pub heartbeat: Option<Heartbeat>,
+    /// How often a replica that waits for its snapshot is told that the link lives. Default: 1 s.
+    pub keep_alive: Duration,
+    /// A replica is dropped after more than this without a word from it, or without progress of its
+    /// transfer. Default: 60 s.
+    pub replica_timeout: Duration,
+    /// How long the first replica that needs a snapshot waits for others to share it. Default: 0.
+    pub snapshot_delay: Duration,
+    /// A snapshot fails when the host needs more than this from its cut until it is ready. Default: 1 h.
+    pub snapshot_timeout: Duration,
+    /// Replicas attached at once; a dropped one counts until its event is taken. Default: 1,000.
+    pub max_replicas: usize,
+    /// Bytes in one unit. Default: 1 GiB. A larger one breaks the history: see [`Primary::write`].
+    ///
+    /// [`Primary::write`]: crate::Primary::write
+    pub max_unit: usize,
+    /// Bytes lent to one replica by one call of [`Primary::write_to`] or [`Primary::take_batch`], so that
+    /// one that is far behind does not hold up a loop. Default: 1 MiB.
+    ///
+    /// [`Primary::write_to`]: crate::Primary::write_to
+    /// [`Primary::take_batch`]: crate::Primary::take_batch
+    pub max_send: usize,
+}
+
+/// A unit that goes into the stream at intervals.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Heartbeat {
+    /// The unit's bytes: opaque here, counted in the stream like any other.
+    pub payload: Bytes,
+    /// From one to the next.
+    pub period: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            backlog_capacity: 1 << 20,
+            backlog_ttl: Some(Duration::from_secs(3600)),
+            output_limit: OutputLimit::default(),
+            heartbeat: None,
+            keep_alive: Duration::from_secs(1),
+            replica_timeout: Duration::from_secs(60),
+            snapshot_delay: Duration::ZERO,
+            snapshot_timeout: Duration::from_secs(3600),
+            max_replicas: 1000,
+            max_unit: 1 << 30,
+            max_send: 1 << 20,
+        }
+    }
+}
+
+/// A [`Config`] that can't work. Nothing has changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A bound of zero would refuse everything, a period of zero would never let the host sleep.
+    #[error("{setting} must not be zero")]
+    Zero {
+        /// The field's name.
+        setting: &'static str,
+    },
+    /// More than the whole stream can hold.
+    #[error("{setting} is {bytes}, above {}", Offset::MAX)]
+    TooLarge {
+        /// The field's name.
+        setting: &'static str,
+        /// Its value.
+        bytes: u64,
+    },
+    /// The first id is no id.
+    #[error(transparent)]
+    Id(IdRefused),
+    /// A heartbeat larger than a unit may be.
+    #[error("the heartbeat has {bytes} bytes, a unit at most {max_unit}")]
+    HeartbeatTooLarge {
+        /// Bytes in its payload.
+        bytes: usize,
+        /// The bound.
+        max_unit: usize,
+    },
+}
+
+impl Config {
+    /// Whether a [`Primary`](crate::Primary) takes it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] naming the first setting that can't work.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let heartbeat = self.heartbeat.as_ref();
+        for (setting, zero) in [
+            ("backlog_capacity", self.backlog_capacity == 0),
+            ("output_limit.hard", self.output_limit.hard == Some(0)),
+            ("heartbeat.payload", heartbeat.is_some_and(|beat| beat.payload.is_empty())),
+            ("heartbeat.period", heartbeat.is_some_and(|beat| beat.period.is_zero())),
+            ("keep_alive", self.keep_alive.is_zero()),
+            ("max_replicas", self.max_replicas == 0),
+            ("max_unit", self.max_unit == 0),
+            ("max_send", self.max_send == 0),
+        ] {
+            if zero {
+                return Err(ConfigError::Zero { setting });
+            }
+        }
+        for (setting, bytes) in [("backlog_capacity", self.backlog_capacity), ("max_unit", self.max_unit)] {
+            if Offset::new(bytes as u64).is_none() {
+                return Err(ConfigError::TooLarge { setting, bytes: bytes as u64 });
+            }
+        }
+        match heartbeat {
+            Some(beat) if beat.payload.len() > self.max_unit => {
+                Err(ConfigError::HeartbeatTooLarge { bytes: beat.payload.len(), max_unit: self.max_unit })
+            }
+            _ => Ok(()),
+        }
+    }
+}

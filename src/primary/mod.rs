@@ -1,0 +1,458 @@
+mod attach;
+mod batch;
+mod config;
+mod event;
+mod outbox;
+mod peer;
+mod replica;
+mod report;
+mod send;
+mod stream;
+mod sync;
+mod timers;
+mod unit;
+
+pub use attach::{Answer, AttachError, Attached, Detach};
+pub use batch::Batch;
+pub use config::{Config, ConfigError, Heartbeat};
+pub use event::{DropReason, Event};
+pub use peer::Peer;
+pub use report::{BacklogReport, Counters, ReplicaReport, ReplicaState, Report};
+#[cfg(feature = "std")]
+pub use send::SendError;
+pub use send::{Sent, SentError};
+pub use sync::SnapshotError;
+pub use unit::{Context, Unit};
+
+use alloc::vec::Vec;
+
+use outbox::Outbox;
+use replica::{Replica, Stage};
+use stream::Stream;
+use timers::Timers;
+
+use crate::acks::{Ack, AckRefused, Acks};
+use crate::backlog::{StreamFull, ZeroCapacity};
+use crate::history::{History, IdRefused};
+use crate::id::ReplicationId;
+use crate::key::{Gone, ReplicaKey};
+use crate::offset::Offset;
+use crate::output::OutputMeter;
+use crate::slots::Slots;
+use crate::snapshots::Snapshots;
+use crate::time::Timestamp;
+
+/// Feeds replicas: owns the stream, and knows each replica's life.
+///
+/// **After each batch of inputs drain the events, then sleep until [`poll_timeout`](Self::poll_timeout).**
+///
+/// Its methods are of four kinds:
+///
+/// - what the host wants: [`write`](Self::write), [`append`](Self::append), [`attach`](Self::attach),
+///   [`detach`](Self::detach), [`begin_snapshot`](Self::begin_snapshot), [`reconfigure`](Self::reconfigure);
+/// - what happened outside: `handle_…`, and [`supply_id`](Self::supply_id);
+/// - what the host is to take and to do: [`poll_event`](Self::poll_event), [`poll_timeout`](Self::poll_timeout),
+///   and the bytes, by one of three ways: [`write_to`](Self::write_to) for a host that is told when a socket is
+///   writable, [`take_batch`](Self::take_batch) for one that writes in another task, [`unsent`](Self::unsent)
+///   for all others;
+/// - a plain look: [`end`](Self::end), [`report`](Self::report).
+///
+/// `now` may come from any clock that does not go back; one that does stands still. A stream that nobody has
+/// asked for is not kept and not counted: the first replica starts it, under a new id (R13).
+///
+/// ```
+/// use std::time::Duration;
+/// use headwater::{Answer, Config, Event, Peer, Primary, ReplicationId, Sink, Tag, Timestamp, Wanted};
+///
+/// let at = |seconds| Timestamp::from_origin(Duration::from_secs(seconds));
+/// let mut primary = Primary::new(Config::default(), ReplicationId::from_random([1; 20]), at(0))?;
+/// assert_eq!(primary.poll_event(), Some(Event::IdWanted));
+/// primary.supply_id(ReplicationId::from_random([2; 20]))?;
+///
+/// let attached = primary.attach(Wanted::Everything, Peer::new(Tag(7), "10.0.0.9"), at(1))?;
+/// assert!(matches!(attached.answer, Answer::Full(_)));
+///
+/// let mut store = Vec::new();
+/// let written = primary.write(at(2), |unit| {
+///     store.push("x = 1"); // apply …
+///     unit.put(b"x = 1"); // … and say so
+///     store.len()
+/// })?;
+/// assert_eq!((written.value, written.end), (1, Some(primary.end())));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Primary {
+    config: Config,
+    /// The latest time that the host told.
+    now: Timestamp,
+    history: History,
+    /// Supplied by the host for the next change of history.
+    fresh_id: Option<ReplicationId>,
+    stream: Stream,
+    context: Context,
+    replicas: Slots<Replica>,
+    arrivals: u64,
+    acks: Acks,
+    output: OutputMeter,
+    snapshots: Snapshots,
+    timers: Timers,
+    outbox: Outbox,
+    counters: Counters,
+}
+
+/// What a call of [`Primary::write`] did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Written<R> {
+    /// What the closure returned.
+    pub value: R,
+    /// The end of the unit; `None` if it has not entered the stream: nothing was put, nobody wants the stream, or
+    /// the unit was larger than [`Config::max_unit`] and [`Event::HistoryChanged`] follows.
+    pub end: Option<Offset>,
+}
+
+/// Why a write was refused. Its closure was not run; nothing has changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteRefused {
+    /// The largest unit would go past the last offset.
+    #[error(transparent)]
+    StreamFull(#[from] StreamFull),
+}
+
+/// Why an ack was refused. It counts for nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AckError {
+    /// The host named a replica that is not attached.
+    #[error(transparent)]
+    Gone(#[from] Gone<ReplicaKey>),
+    /// The replica's fault. It is dropped, as [`Event::Dropped`] tells too: a host may ignore this.
+    #[error("{replica} was dropped: {reason}")]
+    Dropped {
+        /// Who.
+        replica: ReplicaKey,
+        /// Why.
+        reason: DropReason,
+    },
+}
+
+impl Primary {
+    /// A primary with no replica, whose stream begins at [`Offset::ZERO`] under `id`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] for a configuration that can't work, or [`ReplicationId::NONE`] as id.
+    pub fn new(config: Config, id: ReplicationId, now: Timestamp) -> Result<Self, ConfigError> {
+        config.check()?;
+        Ok(Self {
+            history: History::new(id)?,
+            output: OutputMeter::new(config.output_limit, config.backlog_capacity),
+            config,
+            now,
+            fresh_id: None,
+            stream: Stream::idle(Offset::ZERO),
+            context: Context(0),
+            replicas: Slots::new(),
+            arrivals: 0,
+            acks: Acks::default(),
+            snapshots: Snapshots::default(),
+            timers: Timers::default(),
+            outbox: Outbox { id_wanted: true, ..Outbox::default() },
+            counters: Counters::default(),
+        })
+    }
+
+    /// Runs `apply`, and lets what it puts into its [`Unit`] enter the stream at once, when it returns.
+    ///
+    /// All refusals come before `apply` runs. Should it panic, or put more than [`Config::max_unit`], the data
+    /// has moved on without the stream: the history breaks. All replicas are dropped, the backlog is let go of,
+    /// and a new id follows ([`Event::HistoryChanged`]). May drop a replica that crosses its output limit.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteRefused`]; `apply` was not run.
+    #[inline]
+    pub fn write<R>(
+        &mut self,
+        now: Timestamp,
+        apply: impl FnOnce(&mut Unit<'_>) -> R,
+    ) -> Result<Written<R>, WriteRefused> {
+        self.advance_clock(now);
+        self.stream.check_room(self.config.max_unit)?;
+        let mut unit = Unit::open(self);
+        let value = apply(&mut unit);
+        Ok(Written { value, end: unit.end() })
+    }
+
+    /// Lets a whole unit, which the host has applied already, enter the stream. Tells the end of the stream.
+    ///
+    /// For what must not be refused by a gate, such as a key that expired. One larger than [`Config::max_unit`]
+    /// breaks the history, as for [`Primary::write`].
+    ///
+    /// # Errors
+    ///
+    /// [`WriteRefused::StreamFull`]: the data has moved on without the stream, so no more can be replicated.
+    #[inline]
+    pub fn append(&mut self, unit: &[u8], now: Timestamp) -> Result<Offset, WriteRefused> {
+        self.advance_clock(now);
+        if unit.len() > self.config.max_unit {
+            self.break_history();
+        } else if let Some(backlog) = self.stream.backlog_mut() {
+            backlog.append(unit)?;
+            self.enforce_output_limit();
+        }
+        Ok(self.stream.end())
+    }
+
+    /// Records how far `replica` holds the stream. Opens the stream behind an end-marked snapshot.
+    ///
+    /// An offset below an earlier one only tells that the replica lives.
+    ///
+    /// # Errors
+    ///
+    /// [`AckError::Gone`], or [`AckError::Dropped`] for an ack that can't be true.
+    pub fn handle_ack(&mut self, replica: ReplicaKey, ack: Ack, now: Timestamp) -> Result<(), AckError> {
+        self.handle_alive(replica, now)?;
+        let lent = self.replicas.get(replica).ok_or(Gone(replica))?.lent;
+        if let Err(refused) = self.acks.record(replica, ack, lent) {
+            let reason = match refused {
+                AckRefused::Gone(gone) => return Err(gone.into()),
+                AckRefused::BeyondLent { acked, lent } => DropReason::AckBeyondLent { acked, lent },
+                AckRefused::FsyncedBeyondApplied { fsynced, applied } => {
+                    DropReason::FsyncedBeyondApplied { fsynced, applied }
+                }
+            };
+            self.drop_replica(replica, reason);
+            return Err(AckError::Dropped { replica, reason });
+        }
+        self.on_acked(replica);
+        Ok(())
+    }
+
+    /// Notes a sign of life of `replica` that is no ack (for Redis: an empty line).
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`].
+    pub fn handle_alive(&mut self, replica: ReplicaKey, now: Timestamp) -> Result<(), Gone<ReplicaKey>> {
+        self.advance_clock(now);
+        self.replicas.get_mut(replica).ok_or(Gone(replica))?.heard = self.now;
+        Ok(())
+    }
+
+    /// Takes the next thing for the host to act on, in the order of [`Event`]'s variants.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        if let Some((replica, reason)) = self.outbox.dropped.pop_front() {
+            return Some(Event::Dropped { replica, reason });
+        }
+        if let Some(snapshot) = self.outbox.over.pop_front() {
+            return Some(Event::SnapshotOver { snapshot });
+        }
+        if core::mem::take(&mut self.outbox.history_changed) {
+            return Some(Event::HistoryChanged { id: self.history.id() });
+        }
+        if core::mem::take(&mut self.outbox.id_wanted) {
+            return Some(Event::IdWanted);
+        }
+        self.poll_snapshot_event()
+            .or_else(|| self.outbox.keep_alives.pop_front().map(Event::KeepAlive))
+            .or_else(|| self.poll_send())
+    }
+
+    /// Takes the id for the next change of history: the answer to [`Event::IdWanted`].
+    ///
+    /// # Errors
+    ///
+    /// [`IdRefused`] for an id in use.
+    pub fn supply_id(&mut self, id: ReplicationId) -> Result<(), IdRefused> {
+        self.history.check_fresh(id)?;
+        self.fresh_id = Some(id);
+        self.outbox.id_wanted = false;
+        Ok(())
+    }
+
+    /// The configuration in force.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Puts another configuration in force. May drop replicas that a lower output limit or timeout finds late.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] for one that can't work.
+    pub fn reconfigure(&mut self, config: Config, now: Timestamp) -> Result<(), ConfigError> {
+        config.check()?;
+        self.advance_clock(now);
+        self.stream.set_capacity(config.backlog_capacity)?;
+        self.output = OutputMeter::new(config.output_limit, config.backlog_capacity);
+        let beats_anew = config.heartbeat.as_ref().map(|beat| beat.period)
+            != self.config.heartbeat.as_ref().map(|beat| beat.period);
+        self.config = config;
+        self.judge_output();
+        if beats_anew {
+            self.timers.heartbeat_at = self.first_heartbeat();
+        }
+        self.timers.silence_at = self.nearest_silence();
+        self.handle_timeout(now);
+        Ok(())
+    }
+
+    /// The end of the stream.
+    #[inline]
+    pub const fn end(&self) -> Offset {
+        self.stream.end()
+    }
+
+    /// Sets all [`Counters`] to zero (R68).
+    pub fn reset_counters(&mut self) {
+        self.counters = Counters::default();
+    }
+
+    /// Every figure at this instant.
+    pub fn report(&self, now: Timestamp) -> Report {
+        let now = now.max(self.now);
+        let mut replicas: Vec<_> = self.replicas.iter().collect();
+        replicas.sort_unstable_by_key(|(_, replica)| replica.arrival);
+        Report {
+            id: self.history.id(),
+            previous: self.history.previous(),
+            end: self.end(),
+            backlog: self.stream.backlog().map(|backlog| BacklogReport {
+                start: backlog.start(),
+                len: backlog.end().saturating_since(backlog.start()),
+                memory: backlog.memory(),
+            }),
+            backlog_capacity: self.config.backlog_capacity,
+            replicas: replicas
+                .into_iter()
+                .map(|(key, replica)| self.report_replica(key, replica, now))
+                .collect(),
+            counters: self.counters,
+        }
+    }
+
+    /// Panics when an invariant is broken. For tests and fuzzing.
+    #[doc(hidden)]
+    pub fn check_invariants(&self) {
+        if let Some(backlog) = self.stream.backlog() {
+            backlog.check_invariants();
+        }
+        self.snapshots.check_invariants(|key| {
+            self.replicas.iter().filter(|(_, replica)| replica.snapshot() == Some(key)).count()
+        });
+        self.outbox.sends.check_invariants();
+        assert!(self.stream.backlog().is_some() || self.replicas.len() == 0, "who is attached has a stream");
+        for (key, replica) in self.replicas.iter() {
+            self.check_replica(key, replica);
+        }
+    }
+
+    fn check_replica(&self, key: ReplicaKey, replica: &Replica) {
+        let cursor = replica.cursor.as_ref().map(crate::Cursor::offset);
+        assert_eq!(cursor.is_none(), replica.stage == Stage::Waiting, "who waits for no snapshot is pinned");
+        assert!(cursor.is_none_or(|cursor| cursor <= replica.lent), "what was sent was lent");
+        assert!(replica.lent <= self.end(), "what was lent was there");
+        let acked = self.acks.of(key).map(|ack| ack.applied);
+        assert!(acked.is_none_or(|acked| acked <= replica.lent), "what was acknowledged was lent");
+        let unsent = replica.charged_from().map_or(0, |from| self.end().saturating_since(from));
+        assert!(self.output.hard().is_none_or(|hard| unsent < hard), "nobody is over the output limit");
+        if let Some(snapshot) = replica.snapshot() {
+            assert!(self.snapshots.get(snapshot).is_ok(), "a snapshot lives as long as a replica needs it");
+        }
+        assert_eq!(self.outbox.sends.contains(key), replica.queued, "who is queued knows");
+        assert!(!replica.queued || replica.is_open(), "only an open stream is sent");
+    }
+
+    fn report_replica(&self, key: ReplicaKey, replica: &Replica, now: Timestamp) -> ReplicaReport {
+        let unsent = replica.cursor.as_ref().map_or(0, |cursor| self.end().saturating_since(cursor.offset()));
+        ReplicaReport {
+            replica: key,
+            peer: replica.peer.clone(),
+            state: replica.state(),
+            acked: self.acks.of(key).map(|ack| ack.applied),
+            unsent,
+            last_heard: now.saturating_since(replica.heard),
+        }
+    }
+
+    /// A clock that goes back stands still.
+    #[inline]
+    fn advance_clock(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+    }
+
+    /// Ends the staged unit.
+    #[inline]
+    fn commit(&mut self) -> Offset {
+        if let Some(backlog) = self.stream.backlog_mut() {
+            backlog.commit();
+            self.enforce_output_limit();
+        }
+        self.stream.end()
+    }
+
+    #[inline]
+    fn enforce_output_limit(&mut self) {
+        if self.output.may_be_crossed(self.stream.end()) {
+            self.judge_output();
+        }
+    }
+
+    /// Drops every replica over the output limit, and finds the nearest crossing of the others.
+    #[cold]
+    fn judge_output(&mut self) {
+        let end = self.stream.end();
+        self.output.restart();
+        let mut over = Vec::new();
+        for (key, replica) in self.replicas.iter() {
+            let Some(from) = replica.charged_from() else { continue };
+            if let Err(crossed) = self.output.judge(from, end) {
+                over.push((key, DropReason::OutputLimit { unsent: crossed.unsent, limit: crossed.limit }));
+            }
+        }
+        for (key, reason) in over {
+            self.drop_replica(key, reason);
+        }
+    }
+
+    /// What is applied and what is in the stream differ, so nobody may go on from it.
+    #[cold]
+    fn break_history(&mut self) {
+        let attached: Vec<_> = self.replicas.iter().map(|(key, _)| key).collect();
+        for replica in attached {
+            self.drop_replica(replica, DropReason::HistoryChanged);
+        }
+        self.stop_stream();
+    }
+
+    /// Keeps nothing any more. What is written from now on is not counted, hence the new id (R19); without one at
+    /// hand the old one stays, by which nobody can resume, and the next replica gets the new one.
+    fn stop_stream(&mut self) {
+        self.stream.retire();
+        self.timers.idle_since = None;
+        if let Some(id) = self.fresh_id.take() {
+            self.change_history(id);
+        }
+    }
+
+    fn change_history(&mut self, id: ReplicationId) {
+        self.history.adopt(id).expect("it was found fresh when it was supplied, and the history is the same");
+        self.context.0 += 1;
+        self.outbox.history_changed = true;
+        self.outbox.id_wanted = true;
+    }
+}
+
+impl From<ZeroCapacity> for ConfigError {
+    fn from(_: ZeroCapacity) -> Self {
+        Self::Zero { setting: "backlog_capacity" }
+    }
+}
+
+impl From<IdRefused> for ConfigError {
+    fn from(refused: IdRefused) -> Self {
+        Self::Id(refused)
+    }
+}

@@ -1,0 +1,89 @@
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::peer::Peer;
+use crate::id::ReplicationId;
+use crate::key::ReplicaKey;
+use crate::offset::Offset;
+
+/// Every figure of a [`Primary`](crate::Primary) at one instant. [`info`](crate::info) prints it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Report {
+    /// The current history.
+    pub id: ReplicationId,
+    /// The previous one, and the offset up to which it was the same stream.
+    pub previous: Option<(ReplicationId, Offset)>,
+    /// The end of the stream.
+    pub end: Offset,
+    /// The history kept; `None` while nobody wants the stream.
+    pub backlog: Option<BacklogReport>,
+    /// [`Config::backlog_capacity`](crate::Config::backlog_capacity).
+    pub backlog_capacity: usize,
+    /// The attached replicas, in order of arrival.
+    pub replicas: Vec<ReplicaReport>,
+    /// Requests counted since the start, or since [`Primary::reset_counters`](crate::Primary::reset_counters).
+    pub counters: Counters,
+}
+
+/// What the backlog holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct BacklogReport {
+    /// The oldest byte kept has this offset before it.
+    pub start: Offset,
+    /// Bytes from there to the end.
+    pub len: u64,
+    /// Bytes of memory that holding them takes.
+    pub memory: usize,
+}
+
+/// One attached replica.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ReplicaReport {
+    /// Its key.
+    pub replica: ReplicaKey,
+    /// What it announced.
+    pub peer: Peer,
+    /// How far its life has come.
+    pub state: ReplicaState,
+    /// The highest offset it acknowledged; `None` before its first ack.
+    pub acked: Option<Offset>,
+    /// Bytes of the stream that wait to be sent to it.
+    pub unsent: u64,
+    /// Since it was heard from, or came online.
+    pub last_heard: Duration,
+}
+
+/// How far a replica's life has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum ReplicaState {
+    /// It waits for a snapshot to begin.
+    WaitingForSnapshot,
+    /// Its snapshot is being made.
+    PreparingSnapshot,
+    /// Its snapshot is being sent by length.
+    ReceivingSized,
+    /// Its snapshot is being sent up to a mark.
+    ReceivingEndMarked,
+    /// It has its snapshot. The stream may still wait for its first ack.
+    Online,
+}
+
+/// Requests to attach, and how they ended.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Requests that need a snapshot, counted when they were made (R64).
+    pub sync_full: u64,
+    /// Requests to resume that were granted (R65).
+    pub sync_partial_ok: u64,
+    /// Requests to resume that were refused (R66). Each is a full sync too.
+    pub sync_partial_err: u64,
+    /// Connections that the host detached cleanly.
+    pub detached_clean: u64,
+    /// Connections that the host detached as lost.
+    pub detached_lost: u64,
+}

@@ -1,0 +1,144 @@
+use core::time::Duration;
+
+use super::Primary;
+use crate::key::ReplicaKey;
+use crate::time::{Timestamp, earliest};
+
+/// What is to happen by itself, and when. `None` is never.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    /// While replicas are attached.
+    pub(crate) heartbeat_at: Option<Timestamp>,
+    /// While somebody waits for a snapshot.
+    pub(crate) keep_alive_at: Option<Timestamp>,
+    /// Not later than the first replica's deadline: being heard from moves one back, and this is worked out
+    /// again only when it has come.
+    pub(crate) silence_at: Option<Timestamp>,
+    /// Since when a kept stream has had no replica.
+    pub(crate) idle_since: Option<Timestamp>,
+}
+
+impl Primary {
+    /// When [`Primary::handle_timeout`] has something to do, if nothing happens before. Never late.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let surplus = if self.stream.has_surplus() { self.now.checked_add(TRIM_PERIOD) } else { None };
+        [
+            self.timers.heartbeat_at,
+            self.timers.keep_alive_at,
+            self.timers.silence_at,
+            self.idle_deadline(),
+            self.snapshots.deadline(self.config.snapshot_timeout),
+            surplus,
+        ]
+        .into_iter()
+        .fold(None, earliest)
+    }
+
+    /// Does what has become due. Afterwards [`Primary::poll_timeout`] is later than `now`.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        let due = self.poll_timeout();
+        self.advance_clock(now);
+        if due.is_none_or(|due| due > self.now) {
+            return;
+        }
+        self.fail_late_snapshots();
+        self.drop_silent();
+        self.beat();
+        self.keep_alive();
+        self.ask_for_snapshot();
+        self.let_backlog_go();
+        self.stream.trim();
+    }
+
+    pub(super) fn first_heartbeat(&self) -> Option<Timestamp> {
+        let heartbeat = self.config.heartbeat.as_ref().filter(|_| self.replicas.len() > 0)?;
+        self.now.checked_add(heartbeat.period)
+    }
+
+    /// Takes a replica's deadline into account.
+    pub(super) fn watch_silence(&mut self, replica: ReplicaKey) {
+        let deadline =
+            self.replicas.get(replica).and_then(|replica| replica.deadline(self.config.replica_timeout));
+        self.timers.silence_at = earliest(self.timers.silence_at, deadline);
+    }
+
+    pub(super) fn nearest_silence(&self) -> Option<Timestamp> {
+        let timeout = self.config.replica_timeout;
+        self.replicas.iter().filter_map(|(_, replica)| replica.deadline(timeout)).min()
+    }
+
+    pub(super) fn start_keep_alives(&mut self) {
+        if self.timers.keep_alive_at.is_none() {
+            self.timers.keep_alive_at = self.now.checked_add(self.config.keep_alive);
+        }
+    }
+
+    fn idle_deadline(&self) -> Option<Timestamp> {
+        self.timers.idle_since?.just_past(self.config.backlog_ttl?)
+    }
+
+    fn is_due(&self, at: Option<Timestamp>) -> bool {
+        at.is_some_and(|at| at <= self.now)
+    }
+
+    fn drop_silent(&mut self) {
+        if !self.is_due(self.timers.silence_at) {
+            return;
+        }
+        let timeout = self.config.replica_timeout;
+        let late = |(key, replica): (ReplicaKey, &super::Replica)| {
+            let late = self.is_due(replica.deadline(timeout));
+            late.then(|| (key, replica.lateness(timeout, self.now)))
+        };
+        let late: alloc::vec::Vec<_> = self.replicas.iter().filter_map(late).collect();
+        for (replica, reason) in late {
+            self.drop_replica(replica, reason);
+        }
+        self.timers.silence_at = self.nearest_silence();
+    }
+
+    fn beat(&mut self) {
+        let Some(at) = self.timers.heartbeat_at.filter(|at| *at <= self.now) else { return };
+        let beating = self.config.heartbeat.as_ref().filter(|_| self.replicas.len() > 0);
+        let Some(heartbeat) = beating else {
+            self.timers.heartbeat_at = None;
+            return;
+        };
+        self.timers.heartbeat_at = next_beat(at, heartbeat.period, self.now);
+        // A full stream ends by silence: there is nothing that can be said in it any more.
+        if let Some(backlog) = self.stream.backlog_mut()
+            && backlog.append(&heartbeat.payload).is_ok()
+        {
+            self.enforce_output_limit();
+        }
+    }
+
+    fn keep_alive(&mut self) {
+        let Some(at) = self.timers.keep_alive_at.filter(|at| *at <= self.now) else { return };
+        let mut waits = false;
+        for (key, _) in self.replicas.iter().filter(|(_, replica)| replica.is_kept_alive()) {
+            self.outbox.keep_alive(key);
+            waits = true;
+        }
+        self.timers.keep_alive_at =
+            if waits { next_beat(at, self.config.keep_alive, self.now) } else { None };
+    }
+
+    /// R18: more than the time to live without a replica.
+    fn let_backlog_go(&mut self) {
+        if self.is_due(self.idle_deadline()) {
+            self.stop_stream();
+        }
+    }
+}
+
+/// The first of the moments `at + n × period` that is later than `now`: a late call shifts none of those to come.
+fn next_beat(at: Timestamp, period: Duration, now: Timestamp) -> Option<Timestamp> {
+    let missed = now.saturating_since(at).as_nanos() / period.as_nanos().max(1);
+    let missed = u32::try_from(missed).ok().and_then(|missed| missed.checked_add(1));
+    let ahead = missed.and_then(|count| period.checked_mul(count));
+    ahead.and_then(|ahead| at.checked_add(ahead)).or_else(|| now.checked_add(period))
+}
+
+/// How soon the next portion of a surplus is let go of.
+const TRIM_PERIOD: Duration = Duration::from_millis(1);

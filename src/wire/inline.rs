@@ -1,0 +1,111 @@
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::command::ProtocolError;
+
+/// The arguments of an inline command, without quotes and escapes.
+pub(super) struct InlineArgs {
+    /// One after the other.
+    pub(super) text: Vec<u8>,
+    /// Where each lies in `text`.
+    pub(super) args: Vec<Range<usize>>,
+}
+
+/// Splits a line into arguments at blanks, as Redis does.
+///
+/// Double quotes keep blanks and know escapes, single quotes know `\'` alone; both end the argument. A NUL is a
+/// byte like any other (Redis would drop what follows it).
+pub(super) fn split(line: &[u8]) -> Result<InlineArgs, ProtocolError> {
+    let mut inline = InlineArgs { text: Vec::with_capacity(line.len()), args: Vec::new() };
+    let mut rest = skip_blanks(line);
+    while !rest.is_empty() {
+        let start = inline.text.len();
+        rest = skip_blanks(read_arg(rest, &mut inline.text)?);
+        inline.args.push(start..inline.text.len());
+    }
+    Ok(inline)
+}
+
+/// Puts the argument at the front of `rest` into `text`; what follows it is left.
+fn read_arg<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
+    loop {
+        rest = match rest {
+            [] => return Ok(rest),
+            [blank, ..] if is_blank(*blank) => return Ok(rest),
+            [b'"', quoted @ ..] => return at_blank(read_double_quoted(quoted, text)),
+            [b'\'', quoted @ ..] => return at_blank(read_single_quoted(quoted, text)),
+            [byte, after @ ..] => {
+                text.push(*byte);
+                after
+            }
+        }
+    }
+}
+
+/// `None` if the quotes are not closed.
+fn read_double_quoted<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Option<&'a [u8]> {
+    loop {
+        let (byte, after) = match rest {
+            [b'"', after @ ..] => return Some(after),
+            [b'\\', escape @ ..] => unescape(escape)?,
+            _ => split_first(rest)?,
+        };
+        text.push(byte);
+        rest = after;
+    }
+}
+
+/// `None` if the quotes are not closed.
+fn read_single_quoted<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Option<&'a [u8]> {
+    loop {
+        let (byte, after) = match rest {
+            [b'\'', after @ ..] => return Some(after),
+            [b'\\', b'\'', after @ ..] => (b'\'', after),
+            _ => split_first(rest)?,
+        };
+        text.push(byte);
+        rest = after;
+    }
+}
+
+/// The byte that an escape stands for, and what follows it. Unknown ones stand for their character.
+fn unescape(escape: &[u8]) -> Option<(u8, &[u8])> {
+    if let [b'x', high, low, after @ ..] = escape
+        && let Some(byte) = hex_pair(*high, *low)
+    {
+        return Some((byte, after));
+    }
+    let (character, after) = split_first(escape)?;
+    let byte = match character {
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'b' => 0x08,
+        b'a' => 0x07,
+        other => other,
+    };
+    Some((byte, after))
+}
+
+/// What follows closing quotes must be a blank, or nothing.
+fn at_blank(rest: Option<&[u8]>) -> Result<&[u8], ProtocolError> {
+    rest.filter(|rest| rest.first().is_none_or(|byte| is_blank(*byte))).ok_or(ProtocolError::UnbalancedQuotes)
+}
+
+fn skip_blanks(text: &[u8]) -> &[u8] {
+    let blanks = text.iter().take_while(|byte| is_blank(**byte)).count();
+    &text[blanks..]
+}
+
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+fn hex_pair(high: u8, low: u8) -> Option<u8> {
+    let digit = |character| char::from(character).to_digit(16);
+    u8::try_from(digit(high)? << 4 | digit(low)?).ok()
+}
+
+fn split_first(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    bytes.split_first().map(|(first, rest)| (*first, rest))
+}

@@ -1,0 +1,101 @@
+use core::fmt::{self, Display, Write};
+
+use super::payload::put_header;
+use crate::id::ReplicationId;
+use crate::primary::Peer;
+use crate::sink::Sink;
+use crate::snapshots::Cut;
+
+/// Puts `+OK`.
+pub fn put_ok(out: &mut impl Sink) {
+    out.put(b"+OK\r\n");
+}
+
+/// Puts an error reply. A line end within the text becomes a blank, so that no text can be two replies.
+///
+/// Redis's texts begin with a code: those of [`CommandError`](super::CommandError) have it, a
+/// [`ProtocolError`](super::ProtocolError) goes as `&format_args!("ERR {error}")`.
+pub fn put_error(out: &mut impl Sink, error: &impl Display) {
+    put_line(out, format_args!("-{error}"));
+}
+
+/// Puts the answer to a PSYNC that is granted; the stream's bytes follow. The id is told to a peer that
+/// learns ids, and would confuse an older one (R57).
+pub fn put_continue(out: &mut impl Sink, id: ReplicationId, peer: &Peer) {
+    if peer.learns_ids {
+        put_line(out, format_args!("+CONTINUE {id}"));
+    } else {
+        put_line(out, format_args!("+CONTINUE"));
+    }
+}
+
+/// Puts the answer to a PSYNC that gets a snapshot, once that has begun (R61). One who sent SYNC is not told.
+pub fn put_full_resync(out: &mut impl Sink, cut: &Cut) {
+    put_line(out, format_args!("+FULLRESYNC {} {}", cut.id, cut.offset));
+}
+
+/// Puts what tells a replica that waits for its snapshot that the link lives: an empty line (R86).
+///
+/// It must not get into a stream under way: the replica would count it (R6).
+pub fn put_keep_alive(out: &mut impl Sink) {
+    out.put(b"\n");
+}
+
+/// Puts what comes before a snapshot of `bytes` bytes (R84). Nothing comes after it but the stream.
+pub fn put_snapshot_len(out: &mut impl Sink, bytes: u64) {
+    put_header(out, b'$', bytes);
+}
+
+/// Puts what comes before a snapshot that ends with `mark` (R85).
+pub fn put_end_mark_header(out: &mut impl Sink, mark: &EndMark) {
+    out.put(b"$EOF:");
+    out.put(&mark.0);
+    out.put(b"\r\n");
+}
+
+/// Puts what comes after a snapshot that ends with `mark` (R85).
+pub fn put_end_mark(out: &mut impl Sink, mark: &EndMark) {
+    out.put(&mark.0);
+}
+
+/// Forty characters that end a snapshot whose length was not known beforehand.
+///
+/// Draw it at random for each snapshot: whoever can guess it can put it into the data, and cut the snapshot
+/// short there. A replication id is no secret.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EndMark([u8; 40]);
+
+impl EndMark {
+    /// The mark made of 20 random bytes.
+    pub fn from_random(bytes: [u8; 20]) -> Self {
+        let mut text = [0; 40];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+            pair[0] = HEX_DIGITS[usize::from(byte >> 4)];
+            pair[1] = HEX_DIGITS[usize::from(byte & 15)];
+        }
+        Self(text)
+    }
+}
+
+const HEX_DIGITS: [u8; 16] = *b"0123456789abcdef";
+
+fn put_line(out: &mut impl Sink, text: fmt::Arguments<'_>) {
+    // A `Display` of the host's may fail; the reply is one line all the same.
+    let _ = OneLine(out).write_fmt(text);
+    out.put(b"\r\n");
+}
+
+/// Writes text without its line ends.
+struct OneLine<'a, S>(&'a mut S);
+
+impl<S: Sink> Write for OneLine<'_, S> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for (index, part) in text.split(['\r', '\n']).enumerate() {
+            if index > 0 {
+                self.0.put(b" ");
+            }
+            self.0.put(part.as_bytes());
+        }
+        Ok(())
+    }
+}
