@@ -1,1 +1,2 @@
+//! Benchmarks come here.
 fn main() {}

@@ -117,9 +117,14 @@ impl Snapshots {
         self.ask_at = earliest(self.ask_at, at);
     }
 
-    /// Nobody waits, or the next question is not to come before `at`.
-    pub(crate) fn ask_not_before(&mut self, at: Option<Timestamp>) {
+    /// The next question comes at `at`; never, once nobody waits.
+    pub(crate) fn ask_at(&mut self, at: Option<Timestamp>) {
         self.ask_at = at;
+    }
+
+    /// Somebody was left over by the snapshot just begun: ask for the next one without a delay.
+    pub(crate) fn hurry(&mut self, now: Timestamp) {
+        self.ask_at = self.ask_at.map(|_| now);
     }
 
     pub(crate) fn must_ask(&self, now: Timestamp) -> bool {

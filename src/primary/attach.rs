@@ -2,6 +2,7 @@ use super::Primary;
 use super::event::DropReason;
 use super::peer::Peer;
 use super::replica::{Replica, Stage, takes_end_mark};
+use super::timers::Timers;
 use crate::history::{FullReason, Resume, Wanted};
 use crate::id::ReplicationId;
 use crate::key::{Gone, ReplicaKey, SnapshotKey};
@@ -156,13 +157,12 @@ impl Primary {
     }
 
     fn register(&mut self, peer: Peer) -> ReplicaKey {
-        if self.replicas.len() == 0 {
-            self.timers.idle_since = None;
-            self.timers.heartbeat_at = self.first_heartbeat();
-        }
         self.arrivals += 1;
         let replica = self.replicas.insert(peer.tag, Replica::new(peer, self.arrivals, self.now));
         self.acks.insert(replica);
+        if self.replicas.len() == 1 {
+            self.timers = Timers { heartbeat_at: self.first_heartbeat(), ..Timers::default() };
+        }
         replica
     }
 
@@ -212,7 +212,7 @@ impl Primary {
             None => self.forget_wish(),
         }
         if self.replicas.len() == 0 {
-            self.timers.idle_since = Some(self.now);
+            self.timers = Timers { idle_since: Some(self.now), ..Timers::default() };
         }
         Some(replica)
     }

@@ -50,6 +50,8 @@ impl Primary {
             self.pin(replica, offset, Stage::Preparing(cut.snapshot), offset);
         }
         self.forget_wish();
+        self.snapshots.hurry(self.now);
+        self.ask_for_snapshot();
         Ok(cut)
     }
 
@@ -180,16 +182,16 @@ impl Primary {
     pub(super) fn ask_for_snapshot(&mut self) {
         if self.snapshots.must_ask(self.now) {
             self.outbox.snapshot_wanted = true;
-            self.snapshots.ask_not_before(self.now.checked_add(self.config.keep_alive));
+            self.snapshots.ask_at(self.now.checked_add(self.config.keep_alive));
         }
     }
 
-    /// Asks no more if nobody waits; at once if somebody still does.
+    /// Asks no more if nobody waits.
     pub(super) fn forget_wish(&mut self) {
         let waits = self.replicas.iter().any(|(_, replica)| replica.stage == Stage::Waiting);
         if !waits {
             self.outbox.snapshot_wanted = false;
-            self.snapshots.ask_not_before(None);
+            self.snapshots.ask_at(None);
         }
     }
 

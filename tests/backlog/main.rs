@@ -1,5 +1,7 @@
 //! The backlog on its own, through its public API.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 mod model;
 
 use std::io::IoSlice;

@@ -1,0 +1,11 @@
+//! What a [`Primary`](headwater::Primary) promises, through its public API.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+mod attach;
+mod host;
+mod limits;
+mod send;
+mod snapshots;
+mod stream;
+mod timers;

@@ -1,0 +1,210 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+use headwater::{Answer, Detach, DropReason, Event, FullReason, Heartbeat, Sink, WriteRefused};
+
+use crate::host::{Host, NANOSECOND, at, seconds};
+
+#[test]
+fn nothing_is_counted_while_nobody_wants_the_stream() {
+    let mut host = Host::new(|_| ());
+    let written = host.primary.write(host.now, |unit| {
+        unit.put(b"nobody hears");
+        unit.is_wanted()
+    });
+    let written = written.unwrap();
+    assert_eq!((written.value, written.end, host.primary.end()), (false, None, at(0)));
+    assert_eq!(host.append(b"nor this"), at(0));
+}
+
+#[test]
+fn a_unit_enters_the_stream_at_once_when_it_ends() {
+    let mut host = Host::new(|_| ());
+    let replica = host.online();
+    let written = host.primary.write(host.now, |unit| {
+        assert!(unit.is_wanted());
+        unit.put(b"MULTI ");
+        unit.put_shared(Bytes::from_static(b"EXEC"));
+        "applied"
+    });
+    let written = written.unwrap();
+    assert_eq!((written.value, written.end), ("applied", Some(at(10))));
+    assert_eq!(host.events(), [Event::Send(replica)]);
+    assert_eq!(host.flush(replica), b"MULTI EXEC");
+}
+
+#[test]
+fn a_command_that_changed_nothing_leaves_no_trace() {
+    let mut host = Host::new(|config| config.backlog_capacity = 1024);
+    let replica = host.online();
+    host.append(b"kept");
+    let written = host.primary.write(host.now, |unit| {
+        unit.put(&[7; 3000]);
+        unit.clear();
+    });
+    assert_eq!(written.unwrap().end, None);
+    let written = host.primary.write(host.now, |unit| {
+        unit.put(&[7; 3000]);
+        unit.clear();
+        unit.put(b" instead");
+    });
+    assert_eq!(written.unwrap().end, Some(at(12)));
+    assert_eq!(host.flush(replica), b"kept instead");
+}
+
+/// The data has moved on without the stream: whoever went on from it would silently differ.
+#[test]
+fn a_unit_that_fails_after_it_was_applied_breaks_the_history() {
+    let too_large = |host: &mut Host| {
+        let written = host.primary.write(host.now, |unit| {
+            unit.put(&[1; 60]);
+            unit.put(&[1; 41]);
+            unit.put(b"?");
+            "applied"
+        });
+        let written = written.unwrap();
+        assert_eq!((written.value, written.end), ("applied", None));
+    };
+    let too_large_at_once = |host: &mut Host| assert_eq!(host.append(&[1; 101]), at(4));
+    let panics = |host: &mut Host| {
+        let (primary, now) = (AssertUnwindSafe(&mut host.primary), host.now);
+        let outcome = catch_unwind(|| {
+            let primary = primary;
+            primary.0.write(now, |unit| {
+                unit.put(b"half");
+                panic!("the store failed in the middle");
+            })
+        });
+        assert!(outcome.is_err());
+    };
+    let ways: [(&str, &dyn Fn(&mut Host)); 3] =
+        [("too large", &too_large), ("at once", &too_large_at_once), ("panics", &panics)];
+    for (how, fail) in ways {
+        let mut host = Host::new(|config| config.max_unit = 100);
+        let replica = host.online();
+        host.append(b"good");
+        let before = host.id();
+        fail(&mut host);
+        host.primary.check_invariants();
+        assert_ne!(host.id(), before, "{how}");
+        let dropped = Event::Dropped { replica, reason: DropReason::HistoryChanged };
+        assert_eq!(host.events(), [dropped, Event::HistoryChanged { id: host.id() }], "{how}");
+        let (_, answer) = host.resume(at(4));
+        assert_eq!(answer, Answer::Full(FullReason::NoBacklog), "{how}");
+    }
+}
+
+#[test]
+fn the_largest_unit_allowed_is_no_failure() {
+    let mut host = Host::new(|config| config.max_unit = 100);
+    let replica = host.online();
+    let written = host.primary.write(host.now, |unit| {
+        unit.put(&[1; 60]);
+        unit.put(&[1; 40]);
+    });
+    assert_eq!(written.unwrap().end, Some(at(100)));
+    assert_eq!(host.append(&[2; 100]), at(200));
+    assert_eq!(host.flush(replica).len(), 200);
+}
+
+/// S12: a write that might not fit is refused before it is applied.
+#[test]
+fn a_full_stream_refuses_writes_before_they_are_applied() {
+    let mut host = Host::new(|config| config.max_unit = usize::try_from(i64::MAX).unwrap());
+    let replica = host.online();
+    assert_eq!(host.append(b"1"), at(1));
+    let refused = host.primary.write(host.now, |_| panic!("it was not to be applied"));
+    assert!(matches!(refused, Err(WriteRefused::StreamFull(full)) if full.end == at(1)));
+    assert_eq!(host.flush(replica), b"1");
+}
+
+fn beating(host: &mut headwater::Config) {
+    host.heartbeat = Some(Heartbeat { payload: Bytes::from_static(b"beat"), period: seconds(10) });
+}
+
+/// R141: into the stream, while somebody is attached, and counted.
+#[test]
+fn the_heart_beats_in_the_stream_while_somebody_listens() {
+    let mut host = Host::new(beating);
+    assert_eq!(host.primary.poll_timeout(), None);
+    let replica = host.online();
+    host.pass(seconds(10) - NANOSECOND);
+    assert_eq!(host.primary.end(), at(0));
+    assert_eq!(host.pass(NANOSECOND), [Event::Send(replica)]);
+    assert_eq!(host.flush(replica), b"beat");
+
+    host.now = host.now.checked_add(seconds(19)).unwrap();
+    host.primary.handle_timeout(host.now);
+    assert_eq!(host.primary.end(), at(8), "one that was slept through is not made up for");
+    host.pass(seconds(1));
+    assert_eq!(host.primary.end(), at(12), "and shifts none of those to come");
+
+    host.primary.detach(replica, Detach::Clean, host.now).unwrap();
+    host.pass(seconds(60));
+    assert_eq!(host.primary.end(), at(12));
+}
+
+/// R18 and R19, and B12: writes without a backlog are not counted, so the id must go with it.
+#[test]
+fn a_backlog_that_nobody_comes_back_for_is_let_go_of_with_its_id() {
+    let mut host = Host::new(|config| config.backlog_ttl = Some(seconds(100)));
+    let replica = host.online();
+    host.append(b"kept");
+    host.primary.detach(replica, Detach::Lost, host.now).unwrap();
+    let before = host.id();
+    assert_eq!(host.pass(seconds(100)), []);
+    assert!(host.primary.report(host.now).backlog.is_some(), "not before more than that has passed");
+    let changed = host.pass(NANOSECOND);
+    assert_eq!(changed, [Event::HistoryChanged { id: host.id() }]);
+    assert_ne!(host.id(), before);
+    assert_eq!(host.append(b"uncounted"), at(4));
+    assert!(host.primary.report(host.now).backlog.is_none());
+    let (_, answer) = host.resume(at(4));
+    assert_eq!(answer, Answer::Full(FullReason::NoBacklog));
+}
+
+#[test]
+fn a_replica_that_comes_back_in_time_keeps_the_backlog() {
+    let mut host = Host::new(|config| config.backlog_ttl = Some(seconds(100)));
+    let replica = host.online();
+    host.append(b"kept");
+    host.primary.detach(replica, Detach::Lost, host.now).unwrap();
+    host.pass(seconds(100));
+    let (_, answer) = host.resume(at(0));
+    assert!(matches!(answer, Answer::Continue { .. }));
+    host.pass(seconds(59));
+    assert!(host.primary.report(host.now).backlog.is_some());
+}
+
+#[test]
+fn without_a_time_to_live_the_backlog_stays() {
+    let mut host = Host::new(|config| config.backlog_ttl = None);
+    let replica = host.online();
+    host.append(b"kept");
+    host.primary.detach(replica, Detach::Lost, host.now).unwrap();
+    host.pass(seconds(1 << 40));
+    assert!(matches!(host.resume(at(0)).1, Answer::Continue { .. }));
+}
+
+#[test]
+fn a_large_backlog_is_let_go_of_a_portion_at_a_time() {
+    let mut host = Host::new(|config| {
+        config.backlog_ttl = Some(seconds(1));
+        config.backlog_capacity = 8 << 20;
+    });
+    let replica = host.online();
+    for _ in 0..8 {
+        host.append(&vec![1; 1 << 20]);
+        host.flush(replica);
+    }
+    host.primary.detach(replica, Detach::Clean, host.now).unwrap();
+    host.pass(seconds(1) + NANOSECOND);
+    let mut portions = 0;
+    while let Some(due) = host.primary.poll_timeout() {
+        assert!(due.saturating_since(host.now) <= seconds(1) / 1000, "within a millisecond");
+        host.now = due;
+        host.primary.handle_timeout(due);
+        portions += 1;
+    }
+    assert!((6..=8).contains(&portions), "{portions} portions of 1 MiB");
+}

@@ -1,0 +1,219 @@
+use bytes::Bytes;
+use headwater::{DropReason, Event, Heartbeat, Timestamp, Wanted};
+use proptest::prelude::*;
+
+use crate::host::{END_MARKED, Host, NANOSECOND, SIZED, at, seconds};
+
+/// R151: more than the timeout, not the timeout itself.
+#[test]
+fn a_silent_replica_is_dropped_just_past_its_timeout() {
+    let mut host = Host::new(|_| ());
+    let (silent, alive) = (host.online(), host.online());
+    host.pass(seconds(30));
+    host.primary.handle_alive(alive, host.now).unwrap();
+    assert_eq!(host.pass(seconds(30)), []);
+    let reason = DropReason::Silent { silent: seconds(60) + NANOSECOND, timeout: seconds(60) };
+    assert_eq!(host.pass(NANOSECOND), [Event::Dropped { replica: silent, reason }]);
+    host.pass(seconds(30) - NANOSECOND);
+    assert!(host.is_attached(alive));
+    host.pass(NANOSECOND);
+    assert!(!host.is_attached(alive));
+}
+
+/// R144: an ack with an old offset is a sign of life too.
+#[test]
+fn any_ack_renews_the_timeout() {
+    let mut host = Host::new(|_| ());
+    let replica = host.online();
+    host.append(b"bytes");
+    host.flush(replica);
+    host.ack(replica, at(5));
+    for _ in 0..5 {
+        host.pass(seconds(60));
+        host.ack(replica, at(3));
+    }
+    assert!(host.is_attached(replica));
+    assert_eq!(host.primary.report(host.now).replicas[0].acked, Some(at(5)));
+}
+
+#[test]
+fn one_whose_first_ack_never_comes_is_dropped() {
+    let mut host = Host::new(|_| ());
+    let replica = host.newcomer();
+    let cut = host.begin(END_MARKED);
+    host.ready(&cut);
+    host.pass(seconds(50));
+    host.sent(replica);
+    assert_eq!(host.pass(seconds(60)), [Event::SnapshotOver { snapshot: cut.snapshot }]);
+    let reason = DropReason::Silent { silent: seconds(60) + NANOSECOND, timeout: seconds(60) };
+    assert_eq!(host.pass(NANOSECOND), [Event::Dropped { replica, reason }]);
+}
+
+/// R151: it can't be told from a quiet one.
+#[test]
+fn one_that_never_acknowledges_is_exempt() {
+    let mut host = Host::new(|_| ());
+    let replica = host.attach(Wanted::Everything, |peer| peer.acks = false).replica;
+    let cut = host.begin(SIZED);
+    host.ready(&cut);
+    host.sent(replica);
+    host.pass(seconds(10_000));
+    assert!(host.is_attached(replica));
+}
+
+/// R153: whoever waits for the host's snapshot is not at fault.
+#[test]
+fn one_that_waits_for_a_snapshot_is_not_dropped_for_silence() {
+    let mut host = Host::new(|_| ());
+    let replica = host.newcomer();
+    host.pass(seconds(600));
+    assert!(host.is_attached(replica));
+    host.begin(SIZED);
+    host.pass(seconds(600));
+    assert!(host.is_attached(replica));
+}
+
+#[test]
+fn a_shorter_timeout_takes_effect_at_once() {
+    let mut host = Host::new(|_| ());
+    let replica = host.online();
+    host.pass(seconds(20));
+    let mut config = host.primary.config().clone();
+    config.replica_timeout = seconds(20);
+    host.primary.reconfigure(config.clone(), host.now).unwrap();
+    assert!(host.is_attached(replica));
+    config.replica_timeout = seconds(19);
+    host.primary.reconfigure(config, host.now).unwrap();
+    assert!(!host.is_attached(replica));
+}
+
+/// D3: equal and backward times are taken as a clock that stands still.
+#[test]
+fn a_clock_that_goes_back_stands_still() {
+    let mut host = Host::new(|_| ());
+    host.pass(seconds(100));
+    let replica = host.online();
+    let early = Timestamp::from_origin(seconds(1));
+    host.primary.append(b"bytes", early).unwrap();
+    host.primary.handle_alive(replica, early).unwrap();
+    host.primary.handle_timeout(early);
+    assert_eq!(host.primary.report(early).replicas[0].last_heard, seconds(0));
+    host.pass(seconds(60));
+    assert!(host.is_attached(replica));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Attach { end_mark: bool },
+    Begin,
+    Ready,
+    Sent(usize),
+    Alive(usize),
+    Append(usize),
+    Detach(usize),
+    Pass(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => any::<bool>().prop_map(|end_mark| Step::Attach { end_mark }),
+        2 => Just(Step::Begin),
+        2 => Just(Step::Ready),
+        2 => (0..4usize).prop_map(Step::Sent),
+        1 => (0..4usize).prop_map(Step::Alive),
+        2 => (0..3000usize).prop_map(Step::Append),
+        1 => (0..4usize).prop_map(Step::Detach),
+        6 => (0..40_000u64).prop_map(Step::Pass),
+    ]
+}
+
+/// A host and all that it was told, with the time in milliseconds.
+struct Driven {
+    host: Host,
+    cuts: Vec<headwater::Cut>,
+    told: Vec<(u64, Event)>,
+}
+
+impl Driven {
+    fn new() -> Self {
+        let host = Host::new(|config| {
+            config.backlog_ttl = Some(seconds(70));
+            config.backlog_capacity = 4096;
+            config.output_limit.hard = Some(10_000);
+            config.snapshot_delay = seconds(3);
+            config.snapshot_timeout = seconds(20);
+            config.heartbeat = Some(Heartbeat { payload: Bytes::from_static(b"beat"), period: seconds(7) });
+        });
+        Self { host, cuts: Vec::new(), told: Vec::new() }
+    }
+
+    fn apply(&mut self, step: &Step, eager: bool) {
+        let now = self.host.now;
+        let attached: Vec<_> =
+            self.host.primary.report(now).replicas.iter().map(|replica| replica.replica).collect();
+        let pick = |index: usize| attached.get(index % attached.len().max(1)).copied();
+        match *step {
+            Step::Attach { end_mark } => {
+                self.host.attach(Wanted::Everything, |peer| peer.takes_end_mark = end_mark);
+            }
+            Step::Begin => self.cuts.extend(self.host.primary.begin_snapshot(SIZED, now).ok()),
+            Step::Ready => {
+                if let Some(cut) = self.cuts.pop() {
+                    let _ = self.host.primary.handle_snapshot_ready(cut.snapshot, now);
+                }
+            }
+            Step::Sent(index) => {
+                pick(index).map(|replica| self.host.primary.handle_snapshot_sent(replica, now));
+            }
+            Step::Alive(index) => {
+                pick(index).map(|replica| self.host.primary.handle_alive(replica, now));
+            }
+            Step::Append(len) => {
+                self.host.append(&vec![1; len]);
+            }
+            Step::Detach(index) => {
+                pick(index).map(|replica| self.host.primary.detach(replica, headwater::Detach::Lost, now));
+            }
+            Step::Pass(millis) => self.pass(millis, eager),
+        }
+        self.drain();
+    }
+
+    /// A millisecond at a time, or from deadline to deadline.
+    fn pass(&mut self, millis: u64, eager: bool) {
+        let ms = seconds(1) / 1000;
+        let until = self.host.now.checked_add(ms * u32::try_from(millis).unwrap()).unwrap();
+        while self.host.now < until {
+            let next = self.host.now.checked_add(ms).unwrap();
+            let due = self.host.primary.poll_timeout().is_some_and(|due| due <= next);
+            self.host.now = next;
+            if eager || due {
+                self.host.primary.handle_timeout(next);
+                self.drain();
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        let now = self.host.now.since_origin().as_millis();
+        let now = u64::try_from(now).unwrap();
+        self.told.extend(self.host.events().into_iter().map(|event| (now, event)));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Never late: whoever asks only when told to hears the same as one who asks every millisecond.
+    #[test]
+    fn asking_at_deadlines_is_as_good_as_asking_every_millisecond(
+        steps in prop::collection::vec(step(), 1..25),
+    ) {
+        let (mut lazy, mut eager) = (Driven::new(), Driven::new());
+        for step in &steps {
+            lazy.apply(step, false);
+            eager.apply(step, true);
+        }
+        prop_assert_eq!(lazy.told, eager.told);
+    }
+}
