@@ -5,10 +5,11 @@ use core::fmt::{self, Display};
 use crate::id::ReplicationId;
 use crate::primary::{ReplicaReport, ReplicaState, Report};
 
-/// The section `# Replication` of INFO, as a Redis 7.0 primary prints it: the same lines in the same order, each
-/// ended by CRLF.
+/// The section `# Replication` of INFO, as a Redis 7.0 primary prints it: the same lines in the same order,
+/// each ended by CRLF.
 ///
-/// The wire counts bytes from 1, so the two offsets that name a *next* byte are one above the report's.
+/// Redis counts bytes from 1, so `second_repl_offset` and `repl_backlog_first_byte_offset` are one above the
+/// report's offsets.
 pub fn replication(report: &Report) -> impl Display + '_ {
     Replication(report)
 }
@@ -82,5 +83,136 @@ const fn state_word(state: ReplicaState) -> &'static str {
         | ReplicaState::ReceivingEndMarked => "wait_bgsave",
         ReplicaState::ReceivingSized => "send_bulk",
         ReplicaState::Online => "online",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::{String, ToString};
+    use alloc::vec;
+    use alloc::vec::Vec;
+    use core::time::Duration;
+
+    use super::*;
+    use crate::key::{ReplicaKey, Tag};
+    use crate::offset::Offset;
+    use crate::primary::{BacklogReport, Counters, Peer};
+
+    const ID: ReplicationId = ReplicationId::from_random([0xa7; 20]);
+    const OLD_ID: ReplicationId = ReplicationId::from_random([0xb8; 20]);
+
+    fn at(bytes: u64) -> Offset {
+        Offset::new(bytes).unwrap()
+    }
+
+    fn replica(address: &str, state: ReplicaState, acked: Option<u64>) -> ReplicaReport {
+        let mut peer = Peer::new(Tag(1), address);
+        peer.port = 6380;
+        let last_heard = Duration::from_millis(2900);
+        let replica = ReplicaKey::new(0, 1, Tag(1));
+        ReplicaReport { replica, peer, state, acked: acked.map(at), unsent: 5, last_heard }
+    }
+
+    fn report(replicas: Vec<ReplicaReport>) -> Report {
+        Report {
+            id: ID,
+            previous: None,
+            end: at(1000),
+            backlog: None,
+            backlog_capacity: 1 << 20,
+            replicas,
+            counters: Counters::default(),
+        }
+    }
+
+    fn slave_lines(replicas: Vec<ReplicaReport>) -> Vec<String> {
+        let text = replication(&report(replicas)).to_string();
+        text.split("\r\n").filter(|line| line.starts_with("slave")).map(String::from).collect()
+    }
+
+    /// Section 11.1 of the rules, R23 and R250.
+    #[test]
+    fn prints_every_line_of_a_primary_in_order() {
+        let mut report = report(vec![replica("192.0.2.7", ReplicaState::Online, Some(990))]);
+        report.previous = Some((OLD_ID, at(50)));
+        report.backlog = Some(BacklogReport { start: at(100), len: 900, memory: 4096 });
+        let expected = [
+            "# Replication",
+            "role:master",
+            "connected_slaves:1",
+            "slave0:ip=192.0.2.7,port=6380,state=online,offset=990,lag=2",
+            "master_failover_state:no-failover",
+            "master_replid:a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7",
+            "master_replid2:b8b8b8b8b8b8b8b8b8b8b8b8b8b8b8b8b8b8b8b8",
+            "master_repl_offset:1000",
+            "second_repl_offset:51",
+            "repl_backlog_active:1",
+            "repl_backlog_size:1048576",
+            "repl_backlog_first_byte_offset:101",
+            "repl_backlog_histlen:900",
+            "",
+        ];
+        assert_eq!(replication(&report).to_string(), expected.join("\r\n"));
+    }
+
+    /// R2, R16 and R252.
+    #[test]
+    fn tells_what_there_is_not_by_zeros_and_minus_one() {
+        let text = replication(&report(vec![])).to_string();
+        for line in [
+            "connected_slaves:0",
+            "master_replid2:0000000000000000000000000000000000000000",
+            "second_repl_offset:-1",
+            "repl_backlog_active:0",
+            "repl_backlog_size:1048576",
+            "repl_backlog_first_byte_offset:0",
+            "repl_backlog_histlen:0",
+        ] {
+            assert!(text.split("\r\n").any(|other| other == line), "{line} in {text}");
+        }
+        assert!(!text.contains("slave0"));
+    }
+
+    /// R15: an empty backlog begins behind the end.
+    #[test]
+    fn an_empty_backlog_begins_with_the_next_byte() {
+        let mut report = report(vec![]);
+        report.backlog = Some(BacklogReport { start: at(1000), len: 0, memory: 0 });
+        let text = replication(&report).to_string();
+        assert!(text.contains("repl_backlog_active:1\r\n"));
+        assert!(text.ends_with("first_byte_offset:1001\r\nrepl_backlog_histlen:0\r\n"), "{text}");
+    }
+
+    /// R146 and R250: no lag is told before a replica is online, and no offset before its first ack.
+    #[test]
+    fn a_replica_on_its_way_shows_how_far_it_has_come() {
+        for (state, expected) in [
+            (ReplicaState::WaitingForSnapshot, "state=wait_bgsave,offset=0,lag=0"),
+            (ReplicaState::PreparingSnapshot, "state=wait_bgsave,offset=0,lag=0"),
+            (ReplicaState::ReceivingEndMarked, "state=wait_bgsave,offset=0,lag=0"),
+            (ReplicaState::ReceivingSized, "state=send_bulk,offset=0,lag=0"),
+            (ReplicaState::Online, "state=online,offset=0,lag=2"),
+        ] {
+            let lines = slave_lines(vec![replica("::1", state, None)]);
+            assert_eq!(lines, [String::from("slave0:ip=::1,port=6380,") + expected]);
+        }
+    }
+
+    /// R69 and R251: it is counted, and the others' numbers stay dense.
+    #[test]
+    fn a_replica_without_an_address_has_no_line() {
+        let [one, none, two] = ["a", "", "b"].map(|address| replica(address, ReplicaState::Online, None));
+        let replicas = vec![one, none, two];
+        assert!(replication(&report(replicas.clone())).to_string().contains("connected_slaves:3\r\n"));
+        let lines = slave_lines(replicas);
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].starts_with("slave0:ip=a,") && lines[1].starts_with("slave1:ip=b,"), "{lines:?}");
+    }
+
+    #[test]
+    fn an_announced_address_can_not_forge_a_line_or_a_field() {
+        let forged = replica("a,state=x\r\nrole:slave\r\n", ReplicaState::Online, None);
+        let lines = slave_lines(vec![forged]);
+        assert_eq!(lines, ["slave0:ip=astate=xrole:slave,port=6380,state=online,offset=0,lag=2"]);
     }
 }

@@ -21,7 +21,7 @@ enum UnitStage {
 }
 
 /// Names a stretch of the stream in which every reader knows the same of what came before, such as the selected
-/// database. A new one begins at each snapshot's cut and each change of history (R7).
+/// database. A new one begins at each snapshot's cut, each change of history (R7) and each [`Unit::clear`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Context(pub(crate) u64);
 
@@ -40,10 +40,12 @@ impl<'a> Unit<'a> {
         self.primary.context
     }
 
-    /// Takes back all that was put: for a command that changed nothing after all.
+    /// Takes back all that was put: for a command that changed nothing after all. A new [`Context`] begins, since
+    /// nobody will have read it.
     pub fn clear(&mut self) {
         if self.stage == UnitStage::Open {
             self.discard();
+            self.primary.context.0 += 1;
         }
     }
 

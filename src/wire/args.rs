@@ -106,11 +106,11 @@ pub fn replconf(args: &[&[u8]], peer: &mut Peer) -> Result<Replconf, CommandErro
     })
 }
 
-/// Reads the arguments of PSYNC, without the command's name: what the asker holds, and the *next byte* that it
-/// wants, counted from 1 (R54, C8).
+/// Reads the arguments of PSYNC, without the command's name: the history that the asker holds, and the *next
+/// byte* that it wants, counted from 1 (R54, C8).
 ///
-/// An id that begins with `?` asks for everything (R56). An id of another form than ours, or an offset below 1,
-/// is no error: it is [`Wanted::Unrecognised`], which gets a snapshot. Further arguments are ignored.
+/// An id that begins with `?` asks for everything (R56). An id of another form than ours, or an offset below
+/// 1, is no error: it is [`Wanted::Unrecognised`], which gets a snapshot. Further arguments are ignored.
 ///
 /// Before it attaches the connection, the host refuses one that is attached already (R46), and one with
 /// [unsent replies](CommandError::PendingOutput).
@@ -220,3 +220,275 @@ const MAX_ADDRESS: usize = 255;
 /// Of each of a version's three numbers.
 const MAX_VERSION_DIGITS: usize = 9;
 const MAX_EXCERPT: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    use proptest::collection::vec as vec_of;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::key::Tag;
+
+    const ID: &str = "8ee4a1c9d0b35e7f26a4c8d1e3f50719b2d4c6e8";
+
+    fn words(line: &str) -> Vec<&[u8]> {
+        line.split_whitespace().map(str::as_bytes).collect()
+    }
+
+    fn peer() -> Peer {
+        Peer::new(Tag(1), "192.0.2.7")
+    }
+
+    fn replconf_of(line: &str) -> (Result<Replconf, CommandError>, Peer) {
+        let mut peer = peer();
+        (replconf(&words(line), &mut peer), peer)
+    }
+
+    fn ack(applied: u64, fsynced: Option<u64>) -> Replconf {
+        let at = |bytes| Offset::new(bytes).unwrap();
+        Replconf::Ack(Ack { applied: at(applied), fsynced: fsynced.map(at) })
+    }
+
+    fn after(offset: u64) -> Wanted {
+        let id = ReplicationId::parse(ID.as_bytes()).unwrap();
+        Wanted::After { id, offset: Offset::new(offset).unwrap() }
+    }
+
+    fn unknown(name: &str) -> CommandError {
+        CommandError::UnknownOption { name: name.into() }
+    }
+
+    /// R54, R56 and C8: the wire names the next byte, from 1.
+    #[test]
+    fn psync_asks_for_what_follows_the_byte_before() {
+        let wanted = |id: &str, next: &str| psync(&[id.as_bytes(), next.as_bytes()]).unwrap().wanted;
+        for (id, next, expected) in [
+            (ID, "1", after(0)),
+            (ID, "101", after(100)),
+            (ID, "9223372036854775807", after(i64::MAX as u64 - 1)),
+            (&ID.to_uppercase(), "101", after(100)),
+            ("?", "-1", Wanted::Everything),
+            ("?xyz", "101", Wanted::Everything),
+            (ID, "0", Wanted::Unrecognised),
+            (ID, "-1", Wanted::Unrecognised),
+            (ID, "-5", Wanted::Unrecognised),
+            (ID, "-9223372036854775808", Wanted::Unrecognised),
+            (&ID[..39], "101", Wanted::Unrecognised),
+            (&format!("{ID}0"), "101", Wanted::Unrecognised),
+            (&ID.replace('8', "g"), "101", Wanted::Unrecognised),
+            ("", "101", Wanted::Unrecognised),
+        ] {
+            assert_eq!(wanted(id, next), expected, "{id} {next}");
+        }
+    }
+
+    /// R45 and R52: one outcome each, and none of them is to go on.
+    #[test]
+    fn psync_refuses_what_is_no_request() {
+        let arity = Err(CommandError::WrongArity { command: "psync" });
+        assert_eq!(psync(&[]), arity);
+        assert_eq!(psync(&words(ID)), arity);
+        for next in ["abc", "", "+1", "01", "1.0", "9223372036854775808", "99999999999999999999"] {
+            for id in [ID, "?"] {
+                assert_eq!(
+                    psync(&[id.as_bytes(), next.as_bytes()]),
+                    Err(CommandError::NotAnInteger),
+                    "{next}"
+                );
+            }
+        }
+    }
+
+    /// R47.
+    #[test]
+    fn psync_tells_of_a_handover() {
+        let asked = |rest: &str| psync(&words(&format!("{ID} 7 {rest}"))).unwrap();
+        for (rest, failover) in
+            [("", false), ("FAILOVER", true), ("failover x", true), ("x FAILOVER", false), ("a b c", false)]
+        {
+            assert_eq!(asked(rest), Psync { wanted: after(6), failover }, "{rest}");
+        }
+    }
+
+    /// R45.
+    #[test]
+    fn sync_takes_no_arguments() {
+        assert_eq!(sync(&[]), Ok(()));
+        assert_eq!(sync(&[b""]), Err(CommandError::WrongArity { command: "sync" }));
+    }
+
+    /// R180 to R183, R190 and R305.
+    #[test]
+    fn replconf_notes_what_a_peer_tells_of_itself() {
+        let (answer, told) = replconf_of("Listening-Port 6380 IP-ADDRESS 198.51.100.4 CAPA EOF capa psync2");
+        assert_eq!(answer, Ok(Replconf::Ok));
+        assert_eq!((&*told.address, told.port), ("198.51.100.4", 6380));
+        assert!(told.takes_end_mark && told.learns_ids);
+        assert_eq!(replconf_of(""), (Ok(Replconf::Ok), peer()));
+        assert_eq!(replconf_of("listening-port 999999").1.port, 999_999);
+        assert_eq!(replconf_of("listening-port -1").1.port, -1);
+        assert_eq!(replconf_of("version 8.0.1").1.version.as_deref(), Some("8.0.1"));
+        for ignored in ["capa dual-channel", "capa rdb-channel-repl", "capa anything"] {
+            assert_eq!(replconf_of(ignored), (Ok(Replconf::Ok), peer()));
+        }
+        let long = vec![b'c'; 64 << 10];
+        assert_eq!(replconf(&[b"capa", &long], &mut peer()), Ok(Replconf::Ok));
+        assert_eq!(replconf(&[b"capa", b""], &mut peer()), Ok(Replconf::Ok));
+    }
+
+    /// R183: there is no way to take a capability back.
+    #[test]
+    fn a_capability_stays() {
+        let mut peer = peer();
+        for line in ["capa eof", "capa psync2", "capa x"] {
+            assert_eq!(replconf(&words(line), &mut peer), Ok(Replconf::Ok));
+        }
+        assert!(peer.takes_end_mark && peer.learns_ids);
+    }
+
+    /// R180 to R182, R188 to R193.
+    #[test]
+    fn replconf_refuses_what_it_does_not_understand_or_offer() {
+        for (line, expected) in [
+            ("capa", CommandError::Syntax),
+            ("capa eof ack", CommandError::Syntax),
+            ("listening-port abc", CommandError::NotAnInteger),
+            ("rdb-only 1", unknown("rdb-only")),
+            ("rdb-filter-only functions", unknown("rdb-filter-only")),
+            ("rdb-channel 1", unknown("rdb-channel")),
+            ("set-rdb-client-id 7", unknown("set-rdb-client-id")),
+            ("fack 7", unknown("fack")),
+            ("version 8.0", CommandError::UnrecognizedVersion { text: "8.0".into() }),
+        ] {
+            let before_it = format!("listening-port 1 capa eof {line}");
+            assert_eq!(replconf_of(&before_it), (Err(expected), peer()), "{line}");
+        }
+    }
+
+    /// R182.
+    #[test]
+    fn an_address_has_at_most_255_bytes() {
+        let (text, mut peer) = (vec![b'1'; 256], peer());
+        let refused = replconf(&[b"ip-address", &text], &mut peer);
+        assert_eq!(refused, Err(CommandError::AddressTooLong { bytes: 256 }));
+        assert_eq!(replconf(&[b"ip-address", &text[1..]], &mut peer), Ok(Replconf::Ok));
+        assert_eq!(peer.address.as_bytes(), &text[1..]);
+    }
+
+    /// R190.
+    #[test]
+    fn a_version_is_three_numbers() {
+        for version in ["0.0.0", "7.2.6", "255.255.255", "7.002.999999999"] {
+            assert_eq!(read_version(version.as_bytes()).unwrap(), version);
+        }
+        for text in [
+            "",
+            "7",
+            "7.2",
+            "7.2.",
+            ".7.2",
+            "7..2",
+            "7.2.6.1",
+            "7.2.6-rc1",
+            "a.b.c",
+            "7.2.-1",
+            "1.1.1234567890",
+        ] {
+            assert!(read_version(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    /// R184 to R187.
+    #[test]
+    fn an_ack_is_read_and_ends_the_command() {
+        for (line, expected) in [
+            ("ack 0", ack(0, None)),
+            ("ACK 100", ack(100, None)),
+            ("ack 100 fack 90", ack(100, Some(90))),
+            ("ack 100 FACK 0", ack(100, Some(0))),
+            ("ack 100 fack 200", ack(100, Some(200))), // for the core to judge
+            ("ack 100 fack -1", ack(100, None)),
+            ("ack 100 fack x", ack(100, None)),
+            ("ack 100 capa eof fack 90", ack(100, None)),
+            ("ack 100 unknown 1", ack(100, None)),
+            ("ack 9223372036854775807", ack(i64::MAX as u64, None)),
+            ("ack 9223372036854775808", Replconf::Ignored),
+            ("ack -1", Replconf::Ignored),
+            ("ack abc", Replconf::Ignored),
+            ("ack 01", Replconf::Ignored),
+            ("ack abc fack 90", Replconf::Ignored),
+            ("getack *", Replconf::GetAck),
+            ("GETACK x unknown 1", Replconf::GetAck),
+        ] {
+            assert_eq!(replconf_of(line), (Ok(expected), peer()), "{line}");
+        }
+        let (answer, told) = replconf_of("capa eof ack 5 capa psync2");
+        assert_eq!((answer, told.takes_end_mark, told.learns_ids), (Ok(ack(5, None)), true, false));
+    }
+
+    #[test]
+    fn errors_read_as_redis_writes_them() {
+        for (error, text) in [
+            (CommandError::Syntax, "ERR syntax error"),
+            (CommandError::NotAnInteger, "ERR value is not an integer or out of range"),
+            (
+                CommandError::WrongArity { command: "psync" },
+                "ERR wrong number of arguments for 'psync' command",
+            ),
+            (
+                CommandError::AddressTooLong { bytes: 300 },
+                "ERR REPLCONF ip-address provided by replica instance is too long: 300 bytes",
+            ),
+            (unknown("x"), "ERR Unrecognized REPLCONF option: x"),
+            (CommandError::UnrecognizedVersion { text: "x".into() }, "ERR Unrecognized version format: x"),
+            (CommandError::FailoverToPrimary, "ERR PSYNC FAILOVER can't be sent to a master."),
+            (CommandError::PendingOutput, "ERR SYNC and PSYNC are invalid with pending output"),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_peers_bytes_come_back_short_and_printable() {
+        let name = [&b"a\r\n\x1b\xff"[..], &[b'x'; 1000]].concat();
+        let Err(CommandError::UnknownOption { name }) = replconf(&[&name, b""], &mut peer()) else {
+            panic!("no such option is known");
+        };
+        assert_eq!(name, String::from(r"a\r\n\x1b\xff") + &"x".repeat(123));
+    }
+
+    const WORDS: &[&str] = &[
+        "capa",
+        "eof",
+        "psync2",
+        "listening-port",
+        "6380",
+        "ip-address",
+        "version",
+        "7.2.6",
+        "ack",
+        "fack",
+        "getack",
+        "rdb-only",
+        "x",
+        "",
+    ];
+
+    proptest! {
+        #[test]
+        fn an_error_leaves_the_peer_as_it_was(
+            args in vec_of(select(WORDS), 0..8),
+        ) {
+            let args: Vec<&[u8]> = args.iter().map(|arg| arg.as_bytes()).collect();
+            let mut peer = peer();
+            if replconf(&args, &mut peer).is_err() {
+                prop_assert_eq!(peer, self::peer());
+            }
+        }
+    }
+}

@@ -13,8 +13,8 @@ pub(super) struct InlineArgs {
 
 /// Splits a line into arguments at blanks, as Redis does.
 ///
-/// Double quotes keep blanks and know escapes, single quotes know `\'` alone; both end the argument. A NUL is a
-/// byte like any other (Redis would drop what follows it).
+/// Double quotes keep blanks and know escapes, single quotes know `\'` alone; both end the argument. A NUL is
+/// a byte like any other (Redis would drop what follows it).
 pub(super) fn split(line: &[u8]) -> Result<InlineArgs, ProtocolError> {
     let mut inline = InlineArgs { text: Vec::with_capacity(line.len()), args: Vec::new() };
     let mut rest = skip_blanks(line);
@@ -108,4 +108,49 @@ fn hex_pair(high: u8, low: u8) -> Option<u8> {
 
 fn split_first(bytes: &[u8]) -> Option<(u8, &[u8])> {
     bytes.split_first().map(|(first, rest)| (*first, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+
+    use super::*;
+
+    fn split_text(line: &[u8]) -> Result<Vec<String>, ProtocolError> {
+        let inline = split(line)?;
+        Ok(inline.args.into_iter().map(|arg| inline.text[arg].escape_ascii().collect()).map(text).collect())
+    }
+
+    fn text(bytes: Vec<u8>) -> String {
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn splits_at_blanks_and_takes_off_quotes_and_escapes() {
+        for (line, expected) in [
+            (&b""[..], &[][..]),
+            (b" \t\r\n", &[]),
+            (b"PING\r\n", &["PING"]),
+            (b" set\tkey   value \n", &["set", "key", "value"]),
+            (br#"set key "a b""#, &["set", "key", "a b"]),
+            (br#""" '' x"#, &["", "", "x"]),
+            (br#""\n\r\t\b\a\"\\\q""#, &[r#"\n\r\t\x08\x07\"\\q"#]),
+            (br#""\x41\xfF\x00\xg1\x4""#, &[r"A\xff\x00xg1x4"]),
+            (br"'a\'b\n\x41'", &[r"a\'b\\n\\x41"]),
+            (br#"a"b c""#, &["ab c"]), // quotes may begin within an argument
+            (br"a\nb", &[r"a\\nb"]),   // no escapes outside quotes
+            (b"a\0b c\0", &[r"a\x00b", r"c\x00"]),
+        ] {
+            assert_eq!(split_text(line).unwrap(), expected, "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn quotes_must_close_before_a_blank_or_the_end() {
+        for line in
+            [r#""abc"#, "'abc", r#""abc\"#, r#""abc\""#, r"'abc\'", r#""a"b"#, "'a'b", r#""a"'b'"#, r#"""""#]
+        {
+            assert_eq!(split_text(line.as_bytes()), Err(ProtocolError::UnbalancedQuotes), "{line}");
+        }
+    }
 }

@@ -1,9 +1,9 @@
 //! The Redis dialect: what a Redis or Valkey replica says to its primary, and what it is told.
 //!
 //! [`CommandReader`] turns a connection's bytes into commands; [`replconf`], [`psync`] and [`sync`] read the
-//! arguments of those that concern replication; the `put_` functions write answers, a snapshot's frame and the
-//! stream's payloads into a [`Sink`](crate::Sink). Nothing here holds a connection or decides anything: that
-//! is [`Primary`](crate::Primary)'s.
+//! arguments of those that concern replication; the `put_` functions write answers, a snapshot's frame and
+//! the stream's payloads into a [`Sink`](crate::Sink). Nothing here holds a connection or decides anything:
+//! that is [`Primary`](crate::Primary)'s.
 //!
 //! On the wire PSYNC names the *next byte wanted*, from 1; an [`Offset`](crate::Offset) is how much somebody
 //! holds. The difference of one is known here only.

@@ -15,7 +15,7 @@ pub fn put_command(out: &mut impl Sink, args: &[impl AsRef<[u8]>]) {
 
 /// Puts `SELECT db`: what follows concerns that database. [`SelectedDb`] knows when it is needed.
 pub fn put_select(out: &mut impl Sink, db: u32) {
-    put_command(out, &[b"SELECT", Decimal::new(db.into()).digits()]);
+    put_command(out, &["SELECT", itoa::Buffer::new().format(db)]);
 }
 
 /// The payload of a [`Heartbeat`](crate::Heartbeat) for Redis replicas: `PING`, 14 bytes.
@@ -30,7 +30,7 @@ pub const fn get_ack() -> Bytes {
     Bytes::from_static(b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n")
 }
 
-/// Remembers which database the stream selected last, so that `SELECT` is put where it must be, and only there.
+/// Remembers which database the stream selected last: puts `SELECT` where it is needed, and only there.
 ///
 /// ```
 /// # use headwater::{Unit, wire};
@@ -52,8 +52,6 @@ impl SelectedDb {
 
     /// Puts `SELECT db` unless every reader of the stream has `db` selected: for another database, and after
     /// a snapshot's cut or a change of history (R7).
-    ///
-    /// [`Unit::clear`] takes the `SELECT` back too: start over with a new `SelectedDb` after it.
     pub fn select(&mut self, db: u32, unit: &mut Unit<'_>) {
         let wanted = Some((unit.context(), db));
         if self.last != wanted {
@@ -65,41 +63,48 @@ impl SelectedDb {
 
 /// Puts a line of one character and a number: a count or a length.
 pub(super) fn put_header(out: &mut impl Sink, kind: u8, number: u64) {
-    let mut line = Decimal::new(number);
-    out.put(line.framed_by(kind));
+    out.put(&[kind]);
+    out.put(itoa::Buffer::new().format(number).as_bytes());
+    out.put(b"\r\n");
 }
 
-/// A number in decimal digits, without an allocation. Room is left for a header line's other characters.
-struct Decimal {
-    text: [u8; 1 + MAX_DIGITS + 2],
-    start: usize,
-}
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+    use alloc::vec::Vec;
 
-impl Decimal {
-    fn new(mut number: u64) -> Self {
-        let mut text = [0; 1 + MAX_DIGITS + 2];
-        let mut start = 1 + MAX_DIGITS;
-        loop {
-            start -= 1;
-            text[start] = b'0' + u8::try_from(number % 10).expect("a digit");
-            number /= 10;
-            if number == 0 {
-                return Self { text, start };
-            }
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_command_is_an_array_of_bulks() {
+        let mut out = Vec::new();
+        put_command(&mut out, &[&b"SET"[..], b"", b"a\r\n\xff"]);
+        assert_eq!(out, b"*3\r\n$3\r\nSET\r\n$0\r\n\r\n$4\r\na\r\n\xff\r\n");
+    }
+
+    /// R4: these sizes are part of every offset.
+    #[test]
+    fn payloads_have_the_sizes_that_offsets_count() {
+        let mut select = Vec::new();
+        put_select(&mut select, 9);
+        assert_eq!(select, b"*2\r\n$6\r\nSELECT\r\n$1\r\n9\r\n");
+        assert_eq!((select.len(), heartbeat().len(), get_ack().len()), (23, 14, 37));
+
+        let mut built = Vec::new();
+        put_command(&mut built, &["PING"]);
+        put_command(&mut built, &["REPLCONF", "GETACK", "*"]);
+        assert_eq!(built, [heartbeat(), get_ack()].concat());
+    }
+
+    proptest! {
+        #[test]
+        fn a_header_is_its_number_in_decimal(number in prop_oneof![any::<u64>(), 0..200u64, Just(u64::MAX)]) {
+            let mut out = Vec::new();
+            put_header(&mut out, b'$', number);
+            let digits = number.to_string();
+            prop_assert_eq!(&out[..], [b"$", digits.as_bytes(), b"\r\n"].concat());
         }
     }
-
-    fn digits(&self) -> &[u8] {
-        &self.text[self.start..=MAX_DIGITS]
-    }
-
-    /// `kind`, the digits and CRLF.
-    fn framed_by(&mut self, kind: u8) -> &[u8] {
-        self.text[self.start - 1] = kind;
-        self.text[1 + MAX_DIGITS..].copy_from_slice(b"\r\n");
-        &self.text[self.start - 1..]
-    }
 }
-
-/// Of `u64::MAX`.
-const MAX_DIGITS: usize = 20;

@@ -99,3 +99,65 @@ impl<S: Sink> Write for OneLine<'_, S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+    use alloc::vec::Vec;
+
+    use super::*;
+    use crate::key::{SnapshotKey, Tag};
+    use crate::offset::Offset;
+    use crate::wire::ProtocolError;
+
+    const ID: ReplicationId = ReplicationId::from_random([0xa7; 20]);
+
+    fn written(put: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        put(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn hex() -> String {
+        "a7".repeat(20)
+    }
+
+    /// R57 and R58.
+    #[test]
+    fn only_who_learns_ids_is_told_the_id() {
+        let mut peer = Peer::new(Tag(1), "");
+        assert_eq!(written(|out| put_continue(out, ID, &peer)), "+CONTINUE\r\n");
+        peer.learns_ids = true;
+        assert_eq!(written(|out| put_continue(out, ID, &peer)), String::from("+CONTINUE ") + &hex() + "\r\n");
+    }
+
+    /// R61: the offset is that of the snapshot's last byte, and so the count of the bytes before its cut.
+    #[test]
+    fn a_full_resync_tells_the_cut() {
+        let cut = Cut { snapshot: SnapshotKey(1), id: ID, offset: Offset::new(1234).unwrap() };
+        let expected = String::from("+FULLRESYNC ") + &hex() + " 1234\r\n";
+        assert_eq!(written(|out| put_full_resync(out, &cut)), expected);
+    }
+
+    /// R84, R85 and R86.
+    #[test]
+    fn a_snapshot_is_framed_by_its_length_or_by_a_mark() {
+        assert_eq!(written(|out| put_snapshot_len(out, 0)), "$0\r\n");
+        assert_eq!(written(|out| put_snapshot_len(out, u64::MAX)), "$18446744073709551615\r\n");
+        let mark = EndMark::from_random([0xa7; 20]);
+        let header = String::from("$EOF:") + &hex() + "\r\n";
+        assert_eq!(written(|out| put_end_mark_header(out, &mark)), header);
+        assert_eq!(written(|out| put_end_mark(out, &mark)), hex());
+        assert_eq!(written(put_keep_alive), "\n");
+    }
+
+    #[test]
+    fn an_error_is_one_line_whatever_its_text() {
+        assert_eq!(written(put_ok), "+OK\r\n");
+        assert_eq!(written(|out| put_error(out, &"ERR a\r\n+OK\nb")), "-ERR a  +OK b\r\n");
+        assert_eq!(written(|out| put_error(out, &"\n")), "- \r\n");
+        let error = ProtocolError::NotABulk { got: b'\n' };
+        let expected = "-ERR Protocol error: expected '$', got '\\n'\r\n";
+        assert_eq!(written(|out| put_error(out, &format_args!("ERR {error}"))), expected);
+    }
+}

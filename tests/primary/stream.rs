@@ -1,7 +1,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
-use headwater::{Answer, Detach, DropReason, Event, FullReason, Heartbeat, Sink, WriteRefused};
+use headwater::{Answer, Detach, DropReason, Event, FullReason, Heartbeat, Sink, WriteRefused, wire};
 
 use crate::host::{Host, NANOSECOND, at, seconds};
 
@@ -52,10 +52,39 @@ fn a_command_that_changed_nothing_leaves_no_trace() {
     assert_eq!(host.flush(replica), b"kept instead");
 }
 
+/// R7: a replica that joins knows no selected database; one that resumes does.
+#[test]
+fn select_is_put_where_a_reader_could_not_know() {
+    let mut host = Host::new(|_| ());
+    let mut selected = wire::SelectedDb::new();
+    let mut put = |host: &mut Host, db, clear: bool| {
+        let before = host.primary.end();
+        let written = host.primary.write(host.now, |unit| {
+            selected.select(db, unit);
+            if clear {
+                unit.clear();
+            }
+        });
+        written.unwrap().end.map_or(0, |end| end.bytes_since(before).unwrap())
+    };
+    let select = 23;
+    let replica = host.online();
+    assert_eq!(put(&mut host, 0, false), select);
+    assert_eq!(put(&mut host, 0, false), 0);
+    assert_eq!(put(&mut host, 7, false), select);
+    host.primary.detach(replica, Detach::Lost, host.now).unwrap();
+    host.resume(at(0));
+    assert_eq!(put(&mut host, 7, false), 0, "one that resumes has read it");
+    host.online();
+    assert_eq!(put(&mut host, 7, false), select, "one with a new snapshot has not");
+    assert_eq!(put(&mut host, 8, true), 0);
+    assert_eq!(put(&mut host, 8, false), select, "what was taken back nobody has read");
+}
+
 /// The data has moved on without the stream: whoever went on from it would silently differ.
 #[test]
 fn a_unit_that_fails_after_it_was_applied_breaks_the_history() {
-    let too_large = |host: &mut Host| {
+    let too_large: fn(&mut Host) = |host| {
         let written = host.primary.write(host.now, |unit| {
             unit.put(&[1; 60]);
             unit.put(&[1; 41]);
@@ -65,8 +94,8 @@ fn a_unit_that_fails_after_it_was_applied_breaks_the_history() {
         let written = written.unwrap();
         assert_eq!((written.value, written.end), ("applied", None));
     };
-    let too_large_at_once = |host: &mut Host| assert_eq!(host.append(&[1; 101]), at(4));
-    let panics = |host: &mut Host| {
+    let too_large_at_once: fn(&mut Host) = |host| assert_eq!(host.append(&[1; 101]), at(4));
+    let panics: fn(&mut Host) = |host| {
         let (primary, now) = (AssertUnwindSafe(&mut host.primary), host.now);
         let outcome = catch_unwind(|| {
             let primary = primary;
@@ -77,20 +106,18 @@ fn a_unit_that_fails_after_it_was_applied_breaks_the_history() {
         });
         assert!(outcome.is_err());
     };
-    let ways: [(&str, &dyn Fn(&mut Host)); 3] =
-        [("too large", &too_large), ("at once", &too_large_at_once), ("panics", &panics)];
-    for (how, fail) in ways {
+    for fail in [too_large, too_large_at_once, panics] {
         let mut host = Host::new(|config| config.max_unit = 100);
         let replica = host.online();
         host.append(b"good");
         let before = host.id();
         fail(&mut host);
         host.primary.check_invariants();
-        assert_ne!(host.id(), before, "{how}");
+        assert_ne!(host.id(), before);
         let dropped = Event::Dropped { replica, reason: DropReason::HistoryChanged };
-        assert_eq!(host.events(), [dropped, Event::HistoryChanged { id: host.id() }], "{how}");
+        assert_eq!(host.events(), [dropped, Event::HistoryChanged { id: host.id() }]);
         let (_, answer) = host.resume(at(4));
-        assert_eq!(answer, Answer::Full(FullReason::NoBacklog), "{how}");
+        assert_eq!(answer, Answer::Full(FullReason::NoBacklog));
     }
 }
 
