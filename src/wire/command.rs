@@ -356,7 +356,7 @@ impl Scan {
     }
 
     fn read_inline(&mut self, line: &[u8], limits: &CommandLimits) -> Result<(), ProtocolError> {
-        let InlineArgs { text, args } = inline::split(line)?;
+        let InlineArgs { text, args } = inline::split(line).ok_or(ProtocolError::UnbalancedQuotes)?;
         if args.len() > limits.max_args {
             return Err(limits.too_many_args());
         }

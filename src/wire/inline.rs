@@ -1,8 +1,6 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::command::ProtocolError;
-
 /// The arguments of an inline command, without quotes and escapes.
 pub(super) struct InlineArgs {
     /// One after the other.
@@ -14,8 +12,8 @@ pub(super) struct InlineArgs {
 /// Splits a line into arguments at blanks, as Redis does.
 ///
 /// Double quotes keep blanks and know escapes, single quotes know `\'` alone; both end the argument. A NUL is
-/// a byte like any other (Redis would drop what follows it).
-pub(super) fn split(line: &[u8]) -> Result<InlineArgs, ProtocolError> {
+/// a byte like any other (Redis would drop what follows it). `None` if quotes are unbalanced.
+pub(super) fn split(line: &[u8]) -> Option<InlineArgs> {
     let mut inline = InlineArgs { text: Vec::with_capacity(line.len()), args: Vec::new() };
     let mut rest = skip_blanks(line);
     while !rest.is_empty() {
@@ -23,15 +21,15 @@ pub(super) fn split(line: &[u8]) -> Result<InlineArgs, ProtocolError> {
         rest = skip_blanks(read_arg(rest, &mut inline.text)?);
         inline.args.push(start..inline.text.len());
     }
-    Ok(inline)
+    Some(inline)
 }
 
 /// Puts the argument at the front of `rest` into `text`; what follows it is left.
-fn read_arg<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
+fn read_arg<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Option<&'a [u8]> {
     loop {
         rest = match rest {
-            [] => return Ok(rest),
-            [blank, ..] if is_blank(*blank) => return Ok(rest),
+            [] => return Some(rest),
+            [blank, ..] if is_blank(*blank) => return Some(rest),
             [b'"', quoted @ ..] => return at_blank(read_double_quoted(quoted, text)),
             [b'\'', quoted @ ..] => return at_blank(read_single_quoted(quoted, text)),
             [byte, after @ ..] => {
@@ -88,8 +86,8 @@ fn unescape(escape: &[u8]) -> Option<(u8, &[u8])> {
 }
 
 /// What follows closing quotes must be a blank, or nothing.
-fn at_blank(rest: Option<&[u8]>) -> Result<&[u8], ProtocolError> {
-    rest.filter(|rest| rest.first().is_none_or(|byte| is_blank(*byte))).ok_or(ProtocolError::UnbalancedQuotes)
+fn at_blank(rest: Option<&[u8]>) -> Option<&[u8]> {
+    rest.filter(|rest| rest.first().is_none_or(|byte| is_blank(*byte)))
 }
 
 fn skip_blanks(text: &[u8]) -> &[u8] {
@@ -116,9 +114,9 @@ mod tests {
 
     use super::*;
 
-    fn split_text(line: &[u8]) -> Result<Vec<String>, ProtocolError> {
+    fn split_text(line: &[u8]) -> Option<Vec<String>> {
         let inline = split(line)?;
-        Ok(inline.args.into_iter().map(|arg| inline.text[arg].escape_ascii().collect()).map(text).collect())
+        Some(inline.args.into_iter().map(|arg| inline.text[arg].escape_ascii().collect()).map(text).collect())
     }
 
     fn text(bytes: Vec<u8>) -> String {
@@ -150,7 +148,7 @@ mod tests {
         for line in
             [r#""abc"#, "'abc", r#""abc\"#, r#""abc\""#, r"'abc\'", r#""a"b"#, "'a'b", r#""a"'b'"#, r#"""""#]
         {
-            assert_eq!(split_text(line.as_bytes()), Err(ProtocolError::UnbalancedQuotes), "{line}");
+            assert_eq!(split_text(line.as_bytes()), None, "{line}");
         }
     }
 }
