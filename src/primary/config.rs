@@ -8,6 +8,13 @@ use crate::output::OutputLimit;
 
 /// How much replication may keep, and how long it waits for whom. Plain data: [`Primary::new`] checks it.
 ///
+/// # Memory
+///
+/// However slow replicas are, the stream takes at most `backlog_capacity`, the hard output limit as it acts, and one
+/// largest unit; to that come two chunks (of a sixteenth of the capacity, from 64 B to 64 KiB), at most four spare
+/// ones, less than one per cent for the directory, and what is still being let go of in portions. Each replica
+/// may hold one chunk more in its batch. Without a hard limit there is no bound.
+///
 /// ```
 /// use headwater::Config;
 ///
