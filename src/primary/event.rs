@@ -59,7 +59,7 @@ pub enum Event {
     KeepAlive(ReplicaKey),
     /// There are bytes for this replica: [`Primary::write_to`](crate::Primary::write_to) or
     /// [`Primary::take_batch`](crate::Primary::take_batch). Not raised again until it has caught up, or has
-    /// been lent [`Config::max_send`](crate::Config::max_send).
+    /// taken [`Config::max_send`](crate::Config::max_send) and is to go on.
     Send(ReplicaKey),
 }
 

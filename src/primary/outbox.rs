@@ -22,6 +22,8 @@ pub(crate) struct Outbox {
 pub(crate) struct Sends {
     /// Those with bytes to be named at once.
     ready: VecDeque<ReplicaKey>,
+    /// Those that had their share of this pass of the host's loop.
+    deferred: VecDeque<ReplicaKey>,
     /// Those that had all when they came here, with how far that was: so, in the order of their cursors.
     caught_up: VecDeque<(ReplicaKey, Offset)>,
 }
@@ -58,6 +60,19 @@ impl Sends {
         }
     }
 
+    /// Enters a replica that has had its share: it is named again after [`Sends::resume_deferred`].
+    pub(crate) fn defer(&mut self, replica: ReplicaKey) {
+        self.deferred.push_back(replica);
+    }
+
+    pub(crate) fn has_deferred(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+
+    pub(crate) fn resume_deferred(&mut self) {
+        self.ready.append(&mut self.deferred);
+    }
+
     /// The next replica that has bytes to be sent.
     #[inline]
     pub(crate) fn pop(&mut self, end: Offset) -> Option<ReplicaKey> {
@@ -70,11 +85,14 @@ impl Sends {
     /// Takes a replica out, wherever it stands.
     pub(crate) fn remove(&mut self, replica: ReplicaKey) {
         self.ready.retain(|key| *key != replica);
+        self.deferred.retain(|key| *key != replica);
         self.caught_up.retain(|(key, _)| *key != replica);
     }
 
     pub(crate) fn contains(&self, replica: ReplicaKey) -> bool {
-        self.ready.contains(&replica) || self.caught_up.iter().any(|(key, _)| *key == replica)
+        self.ready.contains(&replica)
+            || self.deferred.contains(&replica)
+            || self.caught_up.iter().any(|(key, _)| *key == replica)
     }
 
     pub(crate) fn check_invariants(&self) {

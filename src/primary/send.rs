@@ -19,8 +19,9 @@ use crate::time::Timestamp;
 pub enum Sent {
     /// To the end of what may be sent now: [`Event::Send`](crate::Event::Send) tells of more.
     All,
-    /// To [`Config::max_send`](crate::Config::max_send): [`Event::Send`](crate::Event::Send) follows, after
-    /// the others' turn.
+    /// To [`Config::max_send`](crate::Config::max_send): [`Event::Send`](crate::Event::Send) comes again with
+    /// the next [`Primary::handle_timeout`], which is due at once, so that a loop gets round to its other
+    /// sockets.
     More,
     /// Not that far: call again when the writer can take more.
     Blocked,
@@ -79,7 +80,7 @@ impl Primary {
             let Some(mut reader) = self.lend(replica)? else { return Ok(Sent::All) };
             reader.truncate(quota);
             if !reader.has_remaining() {
-                return Ok(if self.queue(replica) { Sent::All } else { Sent::More });
+                return Ok(self.settle(replica, quota));
             }
             match write_some(&reader, writer) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
@@ -192,16 +193,29 @@ impl Primary {
         replica.lent = replica.lent.max(cursor.offset());
     }
 
-    /// Enters an open replica among those whose next bytes are to be told of. Tells whether it has caught up.
-    pub(super) fn queue(&mut self, key: ReplicaKey) -> bool {
-        let end = self.stream.end();
-        let Some(replica) = self.replicas.get_mut(key) else { return true };
+    /// Ends a turn of [`Primary::write_to`].
+    #[cfg(feature = "std")]
+    fn settle(&mut self, key: ReplicaKey, quota: usize) -> Sent {
+        let end = self.end();
+        let Some(replica) = self.replicas.get_mut(key).filter(|replica| quota == 0 && replica.sent() < end)
+        else {
+            self.queue(key);
+            return Sent::All;
+        };
         if mem::replace(&mut replica.queued, true) {
             self.outbox.sends.remove(key);
         }
-        let sent = replica.sent();
-        self.outbox.sends.push(key, sent, end);
-        sent == end
+        self.outbox.sends.defer(key);
+        Sent::More
+    }
+
+    /// Enters an open replica among those whose next bytes are to be told of.
+    pub(super) fn queue(&mut self, key: ReplicaKey) {
+        let Some(replica) = self.replicas.get_mut(key) else { return };
+        if mem::replace(&mut replica.queued, true) {
+            self.outbox.sends.remove(key);
+        }
+        self.outbox.sends.push(key, replica.sent(), self.stream.end());
     }
 
     pub(super) fn poll_send(&mut self) -> Option<Event> {

@@ -29,6 +29,7 @@ impl Primary {
             self.idle_deadline(),
             self.snapshots.deadline(self.config.snapshot_timeout),
             surplus,
+            self.outbox.sends.has_deferred().then_some(self.now),
         ]
         .into_iter()
         .fold(None, earliest)
@@ -48,6 +49,7 @@ impl Primary {
         self.ask_for_snapshot();
         self.let_backlog_go();
         self.stream.trim();
+        self.outbox.sends.resume_deferred();
     }
 
     pub(super) fn first_heartbeat(&self) -> Option<Timestamp> {

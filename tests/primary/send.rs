@@ -77,6 +77,9 @@ fn one_far_behind_lets_others_have_their_turn() {
     assert_eq!(host.primary.write_to(far, &mut sockets[0], host.now).unwrap(), Sent::More);
     assert_eq!(host.primary.write_to(near, &mut sockets[1], host.now).unwrap(), Sent::More);
     assert_eq!(sockets[0].len(), 1000);
+    assert_eq!(host.events(), [], "the loop gets round to other things first");
+    assert_eq!(host.primary.poll_timeout(), Some(host.now), "but does not sleep");
+    host.primary.handle_timeout(host.now);
     assert_eq!(host.events(), [Event::Send(far), Event::Send(near)]);
     sockets[0].extend(host.flush(far));
     assert_eq!(sockets[0], bytes);
