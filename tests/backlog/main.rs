@@ -45,6 +45,13 @@ proptest! {
     }
 }
 
+#[test]
+fn an_empty_append_ends_what_is_staged_across_chunks() {
+    let mut backlog = Backlog::new(1, Offset::ZERO).unwrap();
+    backlog.stage(&[1; 65]).unwrap();
+    assert_eq!(backlog.append(&[]).unwrap().get(), 65);
+}
+
 /// S12: offsets are checked, not wrapped.
 #[test]
 fn refuses_bytes_past_the_last_offset_and_stays_as_it_was() {
