@@ -426,8 +426,8 @@ impl Backlog {
     }
 
     fn staged_end(&self, more: usize) -> Result<Offset, StreamFull> {
-        let end = self.tail.end();
-        end.checked_add(more as u64).ok_or(StreamFull { end, bytes: more })
+        let len = self.tail.bytes.len() + more;
+        self.tail.start.checked_add(len as u64).ok_or(StreamFull { end: self.tail.end(), bytes: more })
     }
 
     const fn chunk_size(&self) -> usize {
@@ -465,6 +465,12 @@ impl Backlog {
 
     fn slice(&self, index: usize) -> &[u8] {
         self.sealed.get(index).map_or(&self.tail.bytes, |segment| &segment.bytes)
+    }
+
+    /// What lies from a segment on, the tail last.
+    fn pieces(&self, index: usize) -> impl Iterator<Item = &[u8]> {
+        let sealed = self.sealed.range(index.min(self.sealed.len())..);
+        sealed.map(|segment| &segment.bytes[..]).chain([&self.tail.bytes[..]])
     }
 
     fn pins_mut(&mut self, index: usize) -> &mut u32 {

@@ -58,19 +58,18 @@ impl Buf for Reader<'_> {
     #[cfg(feature = "std")]
     fn chunks_vectored<'s>(&'s self, slices: &mut [IoSlice<'s>]) -> usize {
         let mut left = self.remaining;
-        let mut index = self.index;
         let mut position = self.position;
         let mut filled = 0;
-        for slice in slices {
+        for (slice, piece) in slices.iter_mut().zip(self.backlog.pieces(self.index)) {
             if left == 0 {
                 break;
             }
-            let rest = &self.backlog.slice(index)[position..];
-            let piece = &rest[..rest.len().min(left)];
-            *slice = IoSlice::new(piece);
-            left -= piece.len();
+            let rest = &piece[position..];
+            let rest = &rest[..rest.len().min(left)];
+            *slice = IoSlice::new(rest);
+            left -= rest.len();
+            position = 0;
             filled += 1;
-            (index, position) = (index + 1, 0);
         }
         filled
     }

@@ -1,2 +1,0 @@
-//! Benchmarks come here.
-fn main() {}

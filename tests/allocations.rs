@@ -1,0 +1,143 @@
+//! In steady state append, send and ack allocate nothing.
+
+use std::hint::black_box;
+use std::io;
+use std::time::Duration;
+
+use bytes::Buf;
+use headwater::{
+    Ack, Backlog, Config, Event, Framing, Image, Offset, Peer, Primary, ReplicaKey, ReplicationId, Sent, Tag,
+    Timestamp, Wanted, wire,
+};
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| drop(black_box(Box::new(7)))), STEPS);
+}
+
+#[test]
+fn an_append_allocates_nothing() {
+    for size in [64, 4096, 100_000] {
+        let mut backlog = backlog();
+        let unit = vec![b'x'; size];
+        let append = || {
+            backlog.append(&unit).unwrap();
+        };
+        assert_eq!(allocations(append), 0, "units of {size} bytes");
+    }
+}
+
+#[test]
+fn a_staged_unit_allocates_nothing() {
+    let mut backlog = backlog();
+    let value = vec![b'x'; 4096];
+    let stage = || {
+        backlog.stage(b"one piece, ").unwrap();
+        backlog.stage(&value).unwrap();
+        backlog.commit();
+    };
+    assert_eq!(allocations(stage), 0);
+}
+
+#[test]
+fn a_command_written_and_sent_allocates_nothing() {
+    let (mut primary, _) = primary();
+    let value = [b'x'; 64];
+    let step = || {
+        let command: [&[u8]; 3] = [b"SET", b"key:000000000042", &value];
+        primary.write(NOW, |unit| wire::put_command(unit, &command)).unwrap();
+        while let Some(event) = primary.poll_event() {
+            let Event::Send(replica) = event else { panic!("{event:?}") };
+            assert_eq!(primary.write_to(replica, &mut TakesAll, NOW).unwrap(), Sent::All);
+        }
+    };
+    assert_eq!(allocations(step), 0);
+}
+
+#[test]
+fn what_is_sent_in_batches_and_acknowledged_allocates_nothing() {
+    let (mut primary, _) = primary();
+    let unit = vec![b'x'; 4096];
+    let step = || {
+        let end = primary.append(&unit, NOW).unwrap();
+        while let Some(event) = primary.poll_event() {
+            let Event::Send(replica) = event else { panic!("{event:?}") };
+            let mut batch = primary.take_batch(replica, NOW).unwrap().expect("there is something to send");
+            batch.advance(batch.remaining());
+            primary.handle_batch_written(batch, NOW);
+            primary.handle_ack(replica, Ack::applied(end), NOW).unwrap();
+        }
+    };
+    assert_eq!(allocations(step), 0);
+}
+
+/// A replica that lags: what it is sent lies in many chunks, and its batches share them.
+#[test]
+fn a_replica_that_catches_up_in_steps_allocates_nothing() {
+    let (mut primary, replicas) = primary();
+    let unit = vec![b'x'; 300_000];
+    let step = || {
+        primary.append(&unit, NOW).unwrap();
+        while primary.poll_event().is_some() {}
+        let mut batch = primary.take_batch(replicas[0], NOW).unwrap().expect("there is something to send");
+        batch.advance(batch.remaining());
+        primary.handle_batch_written(batch, NOW);
+        for &replica in &replicas[1..] {
+            assert_eq!(primary.write_to(replica, &mut TakesAll, NOW).unwrap(), Sent::All);
+        }
+    };
+    assert_eq!(allocations(step), 0);
+}
+
+/// How often a step allocates, once all has found its size.
+fn allocations(mut step: impl FnMut()) -> u64 {
+    for _ in 0..STEPS {
+        step();
+    }
+    allocation_counter::measure(|| (0..STEPS).for_each(|_| step())).count_total
+}
+
+fn backlog() -> Backlog {
+    Backlog::new(1 << 20, Offset::ZERO).expect("the capacity is not zero")
+}
+
+/// A primary with a backlog of 1 MiB, whose replicas are online.
+fn primary() -> (Primary, [ReplicaKey; 3]) {
+    let id = |byte| ReplicationId::from_random([byte; 20]);
+    let mut primary = Primary::new(Config::default(), id(1), NOW).expect("the default can work");
+    primary.supply_id(id(2)).expect("the id is fresh");
+    let replicas = [1, 2, 3].map(|tag| {
+        let attached = primary.attach(Wanted::Everything, Peer::new(Tag(tag), "replica"), NOW);
+        attached.expect("there is room").replica
+    });
+    let image = Image { framing: Framing::Sized, replayable: true };
+    let cut = primary.begin_snapshot(image, NOW).expect("somebody waits");
+    primary.handle_snapshot_ready(cut.snapshot, NOW).expect("it is under way");
+    for replica in replicas {
+        primary.handle_snapshot_sent(replica, NOW).expect("it is attached");
+    }
+    while primary.poll_event().is_some() {}
+    (primary, replicas)
+}
+
+/// A socket that takes everything.
+struct TakesAll;
+
+impl io::Write for TakesAll {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        Ok(slices.iter().map(|slice| slice.len()).sum())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+const NOW: Timestamp = Timestamp::from_origin(Duration::ZERO);
+
+/// Enough for a backlog of 1 MiB to go round, even in units of 64 bytes.
+const STEPS: u64 = 20_000;
