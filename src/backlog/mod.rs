@@ -196,9 +196,7 @@ impl Backlog {
             self.tail.pins = staged.pins;
             self.recycle(staged);
         }
-        if let Some(last) = self.sealed.back_mut() {
-            last.bytes.truncate(bytes_between(last.start, self.end));
-        }
+        self.reopen_last();
     }
 
     /// Pins the stream from `at` on.
@@ -381,6 +379,17 @@ impl Backlog {
             pins: full.pins,
         });
         self.trim_due = true;
+    }
+
+    /// Makes a segment that was sealed for staged bytes the tail again. Left as it is, truncated, it would hold a
+    /// whole chunk for a few bytes, and there could be any number of its kind.
+    fn reopen_last(&mut self) {
+        let Some(mut last) = self.sealed.pop_back_if(|segment| segment.end() > self.end) else { return };
+        last.bytes.truncate(bytes_between(last.start, self.end));
+        match last.bytes.try_into_mut() {
+            Ok(bytes) => self.tail = Tail { start: last.start, bytes, pins: last.pins },
+            Err(bytes) => self.sealed.push_back(Segment { bytes, ..last }),
+        }
     }
 
     fn leave(&mut self, index: usize, cursor: &mut Cursor) {

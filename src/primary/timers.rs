@@ -16,12 +16,16 @@ pub(crate) struct Timers {
     pub(crate) silence_at: Option<Timestamp>,
     /// Since when a kept stream has had no replica.
     pub(crate) idle_since: Option<Timestamp>,
+    /// When a portion of a surplus was last let go of: the next deadline counts from there, so that no number of
+    /// inputs puts it off.
+    pub(crate) trimmed_at: Timestamp,
 }
 
 impl Primary {
     /// When [`Primary::handle_timeout`] has something to do, if nothing happens before. Never late.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let surplus = if self.stream.has_surplus() { self.now.checked_add(TRIM_PERIOD) } else { None };
+        let trimmed_at = self.stream.has_surplus().then_some(self.timers.trimmed_at);
+        let surplus = trimmed_at.and_then(|at| at.checked_add(TRIM_PERIOD));
         [
             self.timers.heartbeat_at,
             self.timers.keep_alive_at,
@@ -48,6 +52,7 @@ impl Primary {
         self.keep_alive();
         self.ask_for_snapshot();
         self.let_backlog_go();
+        self.timers.trimmed_at = self.now;
         self.stream.trim();
         self.outbox.sends.resume_deferred();
     }

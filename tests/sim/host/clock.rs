@@ -1,0 +1,53 @@
+use std::time::Duration;
+
+use headwater::Timestamp;
+
+/// The host's clock: it may stand still, jump forward, and once in a while tell a time that has passed.
+#[derive(Debug, Default)]
+pub(crate) struct Clock {
+    ahead: Duration,
+    /// What it tells while it stands still, and until when it does.
+    frozen: Option<(Timestamp, Duration)>,
+    /// By how much the next time told is too early.
+    backward: Duration,
+    latest: Timestamp,
+}
+
+impl Clock {
+    pub(crate) fn read(&mut self, now: Duration) -> Timestamp {
+        let told = match self.frozen {
+            Some((at, until)) if now < until => at,
+            _ => Timestamp::from_origin(now + self.ahead),
+        };
+        self.latest = self.latest.max(told);
+        let told = told.since_origin().saturating_sub(std::mem::take(&mut self.backward));
+        Timestamp::from_origin(told)
+    }
+
+    /// The latest time told: a clock that goes back counts as one that stands still.
+    pub(crate) fn latest(&self) -> Timestamp {
+        self.latest
+    }
+
+    /// The true time at which it will tell `at`.
+    pub(crate) fn true_time(&self, at: Timestamp) -> Duration {
+        let thaws_at = self.frozen.map_or(Duration::ZERO, |(_, until)| until);
+        at.since_origin().saturating_sub(self.ahead).max(thaws_at)
+    }
+
+    pub(crate) fn freeze(&mut self, now: Duration, until: Duration) {
+        self.frozen = Some((self.read(now), until));
+    }
+
+    pub(crate) fn thaw(&mut self) {
+        (self.frozen, self.backward) = (None, Duration::ZERO);
+    }
+
+    pub(crate) fn jump(&mut self, ahead: Duration) {
+        self.ahead += ahead;
+    }
+
+    pub(crate) fn go_back(&mut self, by: Duration) {
+        self.backward = by;
+    }
+}

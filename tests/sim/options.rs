@@ -1,0 +1,116 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use headwater::{Config, Heartbeat, OutputLimit, wire};
+
+use crate::fault::Fault;
+use crate::network::Shape;
+use crate::rng::Rng;
+
+/// How one run differs from another. Drawn from the seed, and printed with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) replicas: usize,
+    pub(crate) config: Config,
+    pub(crate) sending: Sending,
+    pub(crate) shape: Shape,
+    /// Steps until the faults stop.
+    pub(crate) steps: usize,
+    /// The longest time between two writes, in milliseconds; and so on.
+    pub(crate) write_every: usize,
+    pub(crate) fault_every: usize,
+    pub(crate) ack_every: usize,
+    pub(crate) reconnect_after: usize,
+    /// How many bytes an image has more than it needs.
+    pub(crate) padding: usize,
+    /// The most that a replica reads at once.
+    pub(crate) gulp: usize,
+    /// Faults that stay away from this run: a few at a time find more than all at once.
+    pub(crate) switched_off: BTreeSet<Fault>,
+}
+
+/// By which of its ways the primary hands out the stream.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Sending {
+    WriteTo,
+    Batches,
+    ByHand,
+}
+
+impl Options {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        let replicas = rng.within(1..=7);
+        Self {
+            replicas,
+            config: config(rng, replicas),
+            sending: rng.pick(&[Sending::WriteTo, Sending::Batches, Sending::ByHand]),
+            shape: shape(rng),
+            steps: rng.within(500..=2500),
+            write_every: rng.scaled(20..=4000),
+            fault_every: rng.within(100..=3000),
+            ack_every: rng.within(100..=1600),
+            reconnect_after: rng.within(50..=4000),
+            padding: rng.pick(&[0, 2000, 30_000, 60_000]),
+            gulp: rng.scaled(16..=1 << 20).max(if rng.chance(10) { 16 } else { 2000 }),
+            switched_off: Fault::ALL.into_iter().filter(|fault| rng.chance(absence(*fault))).collect(),
+        }
+    }
+
+    pub(crate) fn allows(&self, fault: Fault) -> bool {
+        !self.switched_off.contains(&fault)
+    }
+
+    /// After how much silence a replica gives its primary up, if it ever does while the stream is quiet.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        let period = self.config.heartbeat.as_ref()?.period;
+        Some(Duration::from_secs(10) + 3 * period)
+    }
+}
+
+/// A configuration for so many replicas, from sensible to barely possible.
+pub(crate) fn config(rng: &mut Rng, replicas: usize) -> Config {
+    let mut config = Config::default();
+    let smallest = rng.pick(&[16, 2000, 60_000]);
+    config.backlog_capacity = rng.scaled(smallest..=1 << 20);
+    config.backlog_ttl = (!rng.chance(20)).then(|| rng.millis(500..=20_000));
+    config.output_limit = output_limit(rng);
+    config.heartbeat = (!rng.chance(25)).then(|| Heartbeat {
+        payload: if rng.chance(70) { wire::heartbeat() } else { wire::get_ack() },
+        period: rng.millis(100..=5000),
+    });
+    config.keep_alive = rng.millis(50..=2000);
+    config.replica_timeout = rng.millis(2000..=30_000);
+    config.snapshot_delay = if rng.chance(50) { Duration::ZERO } else { rng.millis(1..=1000) };
+    config.snapshot_timeout = rng.millis(500..=20_000);
+    config.max_replicas = if rng.chance(80) { 64 } else { replicas.max(2) - 1 };
+    config.max_unit = if rng.chance(50) { 1 << 30 } else { rng.scaled(4000..=100_000) };
+    config.max_send = rng.scaled(1..=1 << 20).max(if rng.chance(10) { 1 } else { 1000 });
+    config
+}
+
+/// A network without faults.
+pub(crate) const GOOD_SHAPE: Shape =
+    Shape { delay: Duration::from_millis(1), bytes_per_second: 100_000_000, window: 1 << 20 };
+
+/// In how many runs of a hundred a fault stays away. Whatever breaks the history ends all that others lead to.
+fn absence(fault: Fault) -> usize {
+    match fault {
+        Fault::UnitPanicked | Fault::UnitAboveBound | Fault::EveryoneAway => 60,
+        _ => 30,
+    }
+}
+
+fn output_limit(rng: &mut Rng) -> OutputLimit {
+    let mut limit = OutputLimit::default();
+    let lowest = rng.pick(&[1, 5000, 100_000]);
+    limit.hard = (!rng.chance(10)).then(|| rng.scaled(lowest..=1 << 20) as u64);
+    limit
+}
+
+fn shape(rng: &mut Rng) -> Shape {
+    Shape {
+        delay: rng.millis(0..=50),
+        bytes_per_second: rng.scaled(10_000..=100_000_000),
+        window: rng.scaled(64..=1 << 18).max(if rng.chance(10) { 64 } else { 4000 }),
+    }
+}
