@@ -19,9 +19,10 @@ impl Clock {
             Some((at, until)) if now < until => at,
             _ => Timestamp::from_origin(now + self.ahead),
         };
-        self.latest = self.latest.max(told);
         let told = told.since_origin().saturating_sub(std::mem::take(&mut self.backward));
-        Timestamp::from_origin(told)
+        let told = Timestamp::from_origin(told);
+        self.latest = self.latest.max(told);
+        told
     }
 
     /// The latest time told: a clock that goes back counts as one that stands still.
