@@ -119,6 +119,7 @@ mod tests {
             previous: None,
             end: at(1000),
             backlog: None,
+            retired_memory: 0,
             backlog_capacity: 1 << 20,
             replicas,
             counters: Counters::default(),

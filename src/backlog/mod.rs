@@ -408,6 +408,10 @@ impl Backlog {
             released += front.charge;
             self.recycle(front);
         }
+        if self.sealed.capacity() > 4 * self.sealed.len() + 64 {
+            // A slow reader's chunks are gone; in steady state there are never so many fewer.
+            self.sealed.shrink_to(2 * self.sealed.len());
+        }
         released
     }
 

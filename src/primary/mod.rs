@@ -324,6 +324,7 @@ impl Primary {
                 len: backlog.end().saturating_since(backlog.start()),
                 memory: backlog.memory(),
             }),
+            retired_memory: self.stream.retired_memory(),
             backlog_capacity: self.config.backlog_capacity,
             replicas: replicas
                 .into_iter()

@@ -18,6 +18,8 @@ pub struct Report {
     pub end: Offset,
     /// The history kept; `None` while nobody wants the stream.
     pub backlog: Option<BacklogReport>,
+    /// Bytes of memory of an earlier backlog, which is being let go of in portions.
+    pub retired_memory: usize,
     /// [`Config::backlog_capacity`](crate::Config::backlog_capacity).
     pub backlog_capacity: usize,
     /// The attached replicas, in order of arrival.

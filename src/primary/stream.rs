@@ -88,6 +88,10 @@ impl Stream {
         self.retired.is_some() || self.backlog().is_some_and(Backlog::has_surplus)
     }
 
+    pub(crate) fn retired_memory(&self) -> usize {
+        self.retired.as_ref().map_or(0, Backlog::memory)
+    }
+
     /// Whether `bytes` more can be counted.
     pub(crate) fn check_room(&self, bytes: usize) -> Result<(), StreamFull> {
         match self.backlog() {

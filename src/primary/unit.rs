@@ -40,13 +40,12 @@ impl<'a> Unit<'a> {
         self.primary.context
     }
 
-    /// Takes back all that was put: for a command that changed nothing after all. A new [`Context`] begins, since
-    /// nobody will have read it.
+    /// Takes back all that was put, even if it was too much: for a command that changed nothing after all. A new
+    /// [`Context`] begins, since nobody will have read it.
     pub fn clear(&mut self) {
-        if self.stage == UnitStage::Open {
-            self.discard();
-            self.primary.context.0 += 1;
-        }
+        self.discard();
+        self.stage = UnitStage::Open;
+        self.primary.context.0 += 1;
     }
 
     /// Ends the unit, and tells where, if any of it has entered the stream.

@@ -108,6 +108,16 @@ fn memory_is_the_capacity_and_little_more() {
 }
 
 #[test]
+fn the_directory_shrinks_with_what_it_lists() {
+    let mut backlog = Backlog::new(16, Offset::ZERO).unwrap();
+    let cursor = backlog.cursor(Offset::ZERO).unwrap();
+    backlog.append(&[1; 1 << 20]).unwrap();
+    backlog.release(cursor);
+    while backlog.trim() {}
+    assert!(backlog.memory() < 10_000, "{} bytes held for {}", backlog.memory(), 16);
+}
+
+#[test]
 fn a_chunk_still_held_outside_is_not_written_over() {
     let mut backlog = Backlog::new(1024, Offset::ZERO).unwrap();
     let cursor = backlog.cursor(Offset::ZERO).unwrap();

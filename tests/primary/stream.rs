@@ -122,6 +122,19 @@ fn a_unit_that_fails_after_it_was_applied_breaks_the_history() {
 }
 
 #[test]
+fn a_unit_too_large_can_still_be_taken_back() {
+    let mut host = Host::new(|config| config.max_unit = 100);
+    let replica = host.online();
+    let written = host.primary.write(host.now, |unit| {
+        unit.put(&[1; 101]);
+        unit.clear();
+        unit.put(b"changed");
+    });
+    assert_eq!(written.unwrap().end, Some(at(7)));
+    assert_eq!(host.flush(replica), b"changed");
+}
+
+#[test]
 fn the_largest_unit_allowed_is_no_failure() {
     let mut host = Host::new(|config| config.max_unit = 100);
     let replica = host.online();
@@ -227,6 +240,8 @@ fn a_large_backlog_is_let_go_of_a_portion_at_a_time() {
     host.primary.detach(replica, Detach::Clean, host.now).unwrap();
     host.pass(seconds(1) + NANOSECOND);
     let mut portions = 0;
+    let held = host.primary.report(host.now).retired_memory;
+    assert!(held > 6 << 20, "{held} bytes are still to be let go of");
     while let Some(due) = host.primary.poll_timeout() {
         assert!(due.saturating_since(host.now) <= seconds(1) / 1000, "within a millisecond");
         host.now = due;
@@ -234,4 +249,5 @@ fn a_large_backlog_is_let_go_of_a_portion_at_a_time() {
         portions += 1;
     }
     assert!((6..=8).contains(&portions), "{portions} portions of 1 MiB");
+    assert_eq!(host.primary.report(host.now).retired_memory, 0);
 }
