@@ -192,16 +192,18 @@ impl Primary {
     ///
     /// # Errors
     ///
-    /// [`WriteRefused::StreamFull`]: the data has moved on without the stream, so no more can be replicated.
+    /// [`WriteRefused::StreamFull`]: it is applied and can't be counted any more, which breaks the history too.
     #[inline]
     pub fn append(&mut self, unit: &[u8], now: Timestamp) -> Result<Offset, WriteRefused> {
         self.advance_clock(now);
-        if unit.len() > self.config.max_unit {
+        let room = self.stream.check_room(unit.len());
+        if unit.len() > self.config.max_unit || room.is_err() {
             self.break_history();
         } else if let Some(backlog) = self.stream.backlog_mut() {
             backlog.append(unit)?;
             self.enforce_output_limit();
         }
+        room?;
         Ok(self.stream.end())
     }
 
@@ -455,5 +457,29 @@ impl From<ZeroCapacity> for ConfigError {
 impl From<IdRefused> for ConfigError {
     fn from(refused: IdRefused) -> Self {
         Self::Id(refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Wanted;
+    use crate::key::Tag;
+
+    /// S12: at the last offset nothing wraps, and what was applied and can't be counted is not passed over in silence.
+    #[test]
+    fn what_does_not_fit_before_the_last_offset_breaks_the_history() {
+        let now = Timestamp::default();
+        let [first, second] = [[1; 20], [2; 20]].map(ReplicationId::from_random);
+        let mut primary = Primary::new(Config::default(), first, now).unwrap();
+        primary.supply_id(second).unwrap();
+        primary.stream = Stream::idle(Offset::new(i64::MAX as u64 - 5).unwrap());
+        let replica = primary.attach(Wanted::Everything, Peer::new(Tag(1), "a"), now).unwrap().replica;
+        assert_eq!(primary.append(b"12345", now), Ok(Offset::MAX));
+        let full = StreamFull { end: Offset::MAX, bytes: 1 };
+        assert_eq!(primary.append(b"6", now), Err(full.into()));
+        let dropped = Event::Dropped { replica, reason: DropReason::HistoryChanged };
+        assert_eq!(primary.poll_event(), Some(dropped));
+        primary.check_invariants();
     }
 }
