@@ -94,7 +94,8 @@ impl Default for Config {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// A bound of zero would refuse everything, a period of zero would never let the host sleep.
+    /// A bound of zero would refuse everything, a timeout of zero drop everybody, and a period of zero would never
+    /// let the host sleep.
     #[error("{setting} must not be zero")]
     Zero {
         /// The field's name.
@@ -135,6 +136,8 @@ impl Config {
             ("heartbeat.payload", heartbeat.is_some_and(|beat| beat.payload.is_empty())),
             ("heartbeat.period", heartbeat.is_some_and(|beat| beat.period.is_zero())),
             ("keep_alive", self.keep_alive.is_zero()),
+            ("replica_timeout", self.replica_timeout.is_zero()),
+            ("snapshot_timeout", self.snapshot_timeout.is_zero()),
             ("max_replicas", self.max_replicas == 0),
             ("max_unit", self.max_unit == 0),
             ("max_send", self.max_send == 0),

@@ -1,0 +1,158 @@
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use headwater::{Heartbeat, wire};
+
+/// The settings, which have the names of Redis's directives on the command line and in CONFIG.
+#[derive(Clone)]
+pub struct Config {
+    pub port: u16,
+    pub bind: IpAddr,
+    pub dir: PathBuf,
+    /// Empty if none is required.
+    pub requirepass: String,
+    pub diskless_sync: bool,
+    pub replication: headwater::Config,
+}
+
+impl Config {
+    /// Reads `--name value …`; the words up to the next option are one value, as in Redis.
+    pub fn from_options(words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let (bind, dir, requirepass) = (Ipv4Addr::LOCALHOST.into(), ".".into(), String::new());
+        let replication = headwater::Config::default();
+        let mut config = Self { port: 6379, bind, dir, requirepass, diskless_sync: true, replication };
+        config.set("repl-ping-replica-period", "10")?;
+        let mut words = words.peekable();
+        while let Some(option) = words.next() {
+            let name = option.strip_prefix("--").ok_or_else(|| format!("{option} is no option"))?;
+            let mut value = words.next().ok_or_else(|| format!("{option} needs a value"))?;
+            while let Some(more) = words.next_if(|word| !word.starts_with("--")) {
+                value = format!("{value} {more}");
+            }
+            config.set(name, &value).map_err(|reason| format!("{option} {value}: {reason}"))?;
+        }
+        Ok(config)
+    }
+
+    /// The text of `--help`: every option with its default.
+    pub fn help() -> String {
+        let defaults = Self::from_options(std::iter::empty()).map(|config| config.directives());
+        defaults.into_iter().flatten().map(|(name, value)| format!("--{name} {value}\n")).collect()
+    }
+
+    /// Changes a directive at run time, or tells in Redis's words why not.
+    pub fn set_at_run_time(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let name = name.to_ascii_lowercase();
+        if !self.directives().iter().any(|(known, _)| *known == name) {
+            return Err(format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'"));
+        }
+        let is_fixed = matches!(name.as_str(), "port" | "bind");
+        let set =
+            if is_fixed { Err("can't set immutable config".to_owned()) } else { self.set(&name, value) };
+        set.map_err(|why| format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"))
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let replication = &mut self.replication;
+        match name {
+            "port" => self.port = number(value)?,
+            "bind" => self.bind = value.parse().map_err(|_| "argument must be an IP address")?,
+            "dir" if !Path::new(value).is_dir() => return Err("No such directory".into()),
+            "dir" => self.dir = value.into(),
+            "requirepass" => value.clone_into(&mut self.requirepass),
+            "repl-backlog-size" => replication.backlog_capacity = bytes(value)?,
+            "repl-backlog-ttl" => {
+                replication.backlog_ttl = Some(seconds(value)?).filter(|ttl| !ttl.is_zero())
+            }
+            "repl-ping-replica-period" => {
+                replication.heartbeat =
+                    Some(Heartbeat { payload: wire::heartbeat(), period: seconds(value)? });
+            }
+            "repl-timeout" => replication.replica_timeout = seconds(value)?,
+            "repl-diskless-sync" => self.diskless_sync = is_yes(value)?,
+            "repl-diskless-sync-delay" => replication.snapshot_delay = seconds(value)?,
+            "client-output-buffer-limit" => replication.output_limit.hard = output_limit(value)?,
+            "save" | "appendonly" if matches!(value, "" | "no") => {} // nothing is saved: clients ask
+            _ => return Err("there is no such option".to_owned()),
+        }
+        self.replication.check().map_err(|error| error.to_string())
+    }
+
+    /// Names and values as CONFIG GET prints them. What is not bounded is 0 in Redis.
+    pub fn directives(&self) -> Vec<(&'static str, String)> {
+        let replication = &self.replication;
+        let seconds = |duration: Duration| duration.as_secs().to_string();
+        let hard_limit = replication.output_limit.hard.unwrap_or(0);
+        let ping_period = replication.heartbeat.as_ref().map(|heartbeat| heartbeat.period);
+        vec![
+            ("port", self.port.to_string()),
+            ("bind", self.bind.to_string()),
+            ("dir", self.dir.display().to_string()),
+            ("requirepass", self.requirepass.clone()),
+            ("repl-backlog-size", replication.backlog_capacity.to_string()),
+            ("repl-backlog-ttl", seconds(replication.backlog_ttl.unwrap_or_default())),
+            ("repl-ping-replica-period", seconds(ping_period.unwrap_or_default())),
+            ("repl-timeout", seconds(replication.replica_timeout)),
+            ("repl-diskless-sync", if self.diskless_sync { "yes" } else { "no" }.to_owned()),
+            ("repl-diskless-sync-delay", seconds(replication.snapshot_delay)),
+            ("client-output-buffer-limit", format!("normal 0 0 0 slave {hard_limit} 0 0 pubsub 0 0 0")), // R121
+            ("save", String::new()),
+            ("appendonly", "no".to_owned()),
+        ]
+    }
+}
+
+fn number<N: FromStr>(text: &str) -> Result<N, &'static str> {
+    text.parse().map_err(|_| "argument couldn't be parsed into an integer, or is out of range")
+}
+
+fn seconds(text: &str) -> Result<Duration, &'static str> {
+    number(text).map(|seconds: u32| Duration::from_secs(seconds.into()))
+}
+
+fn is_yes(text: &str) -> Result<bool, &'static str> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("argument must be 'yes' or 'no'"),
+    }
+}
+
+/// A size in bytes, by the units of R120.
+fn bytes(text: &str) -> Result<usize, &'static str> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" => 1000,
+        "kb" => 1 << 10,
+        "m" => 1_000_000,
+        "mb" => 1 << 20,
+        "g" => 1_000_000_000,
+        "gb" => 1 << 30,
+        _ => 0,
+    };
+    let bytes = digits.parse().ok().and_then(|number: usize| number.checked_mul(unit));
+    bytes.filter(|_| unit > 0).ok_or("argument must be a memory value")
+}
+
+/// Reads `<class> <hard> <soft> <soft-seconds> …` (R118, R119). Only replicas have a limit here, a hard one.
+fn output_limit(text: &str) -> Result<Option<u64>, &'static str> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let (limits, []) = words.as_chunks() else {
+        return Err("Wrong number of arguments in buffer limit configuration.");
+    };
+    let mut limit = 0;
+    for [class, hard, soft, _] in limits {
+        match (class.to_ascii_lowercase().as_str(), bytes(hard), bytes(soft)) {
+            ("replica" | "slave", Ok(hard), Ok(0)) => limit = hard as u64,
+            ("normal" | "pubsub", Ok(0), Ok(0)) => {}
+            ("replica" | "slave" | "normal" | "pubsub", ..) => {
+                return Err("Error in hard, soft or soft_seconds setting in buffer limit configuration.");
+            }
+            _ => return Err("Invalid client class specified in buffer limit configuration."),
+        }
+    }
+    Ok(Some(limit).filter(|limit| *limit > 0))
+}

@@ -1,0 +1,51 @@
+use std::iter;
+
+use crc::{CRC_64_REDIS, Crc, Table};
+
+use crate::store::{Entry, View};
+
+/// The data as an RDB of version 9, which Redis 5 and later and every Valkey load: its parts, one after the other.
+pub fn encode(view: &View) -> impl Iterator<Item = Vec<u8>> {
+    let entries = view.iter().flat_map(|shard| shard.iter()).map(|(key, entry)| encode_entry(key, entry));
+    let header = [b"REDIS0009", &[SELECT_DB, 0][..]].concat();
+    let mut parts = iter::once(header).chain(entries).chain([vec![EOF]]);
+    let mut digest = Some(CHECKSUM.digest());
+    iter::from_fn(move || match parts.next() {
+        Some(part) => {
+            digest.as_mut()?.update(&part);
+            Some(part)
+        }
+        None => digest.take().map(|digest| digest.finalize().to_le_bytes().to_vec()),
+    })
+}
+
+fn encode_entry(key: &[u8], entry: &Entry) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(key.len() + entry.value.len() + 20);
+    if let Some(at) = entry.expires_at {
+        bytes.push(EXPIRE_TIME_MS);
+        bytes.extend(at.to_le_bytes());
+    }
+    bytes.push(TYPE_STRING);
+    put_string(&mut bytes, key);
+    put_string(&mut bytes, &entry.value);
+    bytes
+}
+
+/// Its length, in the fewest bytes, the first of which tells how many follow; then itself.
+fn put_string(out: &mut Vec<u8>, text: &[u8]) {
+    let len = (text.len() as u64).to_be_bytes();
+    match text.len() as u64 {
+        0..0x40 => out.push(len[7]),
+        0x40..0x4000 => out.extend([0x40 | len[6], len[7]]),
+        0x4000..=0xffff_ffff => out.extend([&[0x80], &len[4..]].concat()),
+        _ => out.extend([&[0x81], &len[..]].concat()),
+    }
+    out.extend(text);
+}
+
+static CHECKSUM: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+
+const EXPIRE_TIME_MS: u8 = 0xfc;
+const SELECT_DB: u8 = 0xfe;
+const EOF: u8 = 0xff;
+const TYPE_STRING: u8 = 0;

@@ -1,0 +1,45 @@
+//! A real `redis-server` replicates from the example store `kv`, over links that break.
+//!
+//! Run those that need a `redis-server` with `cargo test --test interop -- --ignored`.
+
+#![cfg(target_os = "linux")] // signals, and /proc
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "real servers need real clocks, sockets and threads"
+)]
+
+/// Makes of each check, a function of a [`server::Program`], a test of `kv` and one of the control.
+macro_rules! of_both {
+    ($($check:ident),+ $(,)?) => {
+        mod kv {
+            $(#[test]
+            fn $check() {
+                super::$check(crate::server::Program::Kv);
+            })+
+        }
+
+        mod control {
+            $(#[test]
+            #[ignore = "needs redis-server"]
+            fn $check() {
+                super::$check(crate::server::Program::Redis);
+            })+
+        }
+    };
+}
+
+mod image;
+mod load;
+mod proxy;
+mod raw;
+mod server;
+mod wait;
+
+mod attach;
+mod clients;
+mod command_line;
+mod live_link;
+mod malformed;
+mod psync;
+mod resume;

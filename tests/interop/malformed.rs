@@ -1,0 +1,155 @@
+//! Malformed input from a would-be replica: it gets its error, and nobody else notices.
+
+use std::fs;
+
+use crate::raw::RawClient;
+use crate::server::{Program, Server};
+
+of_both! {
+    a_malformed_command_is_answered_by_its_error_and_a_close,
+    a_stranger_may_announce_only_a_little,
+    an_empty_command_is_not_answered,
+    replconf_is_answered_as_a_real_primary_does,
+}
+
+fn a_malformed_command_is_answered_by_its_error_and_a_close(program: Program) {
+    let long = "1".repeat(65_537);
+    assert_protocol_errors(
+        &Server::primary(program, &[]),
+        &[
+            ("*99999999999999999999\r\n", "invalid multibulk length"),
+            ("*2147483648\r\n", "invalid multibulk length"),
+            ("*x\r\n", "invalid multibulk length"),
+            ("*1\r\n$-7\r\n", "invalid bulk length"),
+            ("*1\r\n$18446744073709551616\r\n", "invalid bulk length"),
+            ("*1\r\n$536870913\r\n", "invalid bulk length"),
+            ("*1\r\n:4\r\n", "expected '$', got ':'"),
+            ("SET \"key\r\n", "unbalanced quotes in request"),
+            (&long, "too big inline request"),
+            (&format!("*{long}"), "too big mbulk count string"),
+            (&format!("*1\r\n${long}"), "too big bulk count string"),
+        ],
+    );
+}
+
+fn a_stranger_may_announce_only_a_little(program: Program) {
+    assert_protocol_errors(
+        &Server::primary(program, &["--requirepass", "secret"]),
+        &[
+            ("*11\r\n", "unauthenticated multibulk length"),
+            ("*1\r\n$16385\r\n", "unauthenticated bulk length"),
+        ],
+    );
+}
+
+/// A real primary takes the first for nothing, waits for the second, and skips any two bytes after the third.
+#[test]
+fn more_is_malformed_to_kv_than_to_a_real_primary() {
+    assert_protocol_errors(
+        &Server::primary(Program::Kv, &[]),
+        &[
+            ("*-5\r\n", "invalid multibulk length"),
+            ("*1000000000\r\n", "invalid multibulk length"),
+            ("*2\r\n$4\r\nPINGxx", "expected CRLF after bulk"),
+        ],
+    );
+}
+
+/// Expects for each input its error and the end of the connection, while another one is served.
+#[track_caller]
+fn assert_protocol_errors(server: &Server, cases: &[(&str, &str)]) {
+    let mut bystander = RawClient::connect(server.port());
+    let served = bystander.ask("PING");
+    for (input, error) in cases {
+        let mut client = RawClient::connect(server.port());
+        client.send(input);
+        let expected = format!("-ERR Protocol error: {error}\r\n");
+        assert_eq!(client.rest(), Some(expected), "{}", &input[..input.len().min(40)]);
+        assert_eq!(bystander.ask("PING"), served);
+    }
+}
+
+fn an_empty_command_is_not_answered(program: Program) {
+    let server = Server::primary(program, &[]);
+    for input in ["\r\n", "\n", "*0\r\n", "  \r\n", "\n*0\r\n\r\n"] {
+        assert_eq!(RawClient::connect(server.port()).ask(&format!("{input}PING")), "+PONG", "{input:?}");
+    }
+}
+
+/// R180 to R193.
+fn replconf_is_answered_as_a_real_primary_does(program: Program) {
+    let server = Server::primary(program, &[]);
+    let long = "x".repeat(300);
+    for (arguments, answer) in [
+        ("", "+OK"),
+        ("listening-port", "-ERR syntax error"),
+        ("listening-port 999999", "+OK"),
+        ("listening-port abc", "-ERR value is not an integer or out of range"),
+        ("listening-port 1 capa", "-ERR syntax error"),
+        ("no-such-option 1", "-ERR Unrecognized REPLCONF option: no-such-option"),
+        ("CAPA EOF CAPA anything", "+OK"),
+        (&format!("capa {}", "x".repeat(60_000)), "+OK"),
+        (&format!("ip-address {}", &long[..255]), "+OK"),
+        (
+            &format!("ip-address {long}"),
+            "-ERR REPLCONF ip-address provided by replica instance is too long: 300 bytes",
+        ),
+        // Never answered: what comes is the answer to the PING behind it.
+        ("ACK 5\r\nPING", "+PONG"),
+        ("ACK abc\r\nPING", "+PONG"),
+        ("ACK -1\r\nPING", "+PONG"),
+        ("ACK 5 FACK 6\r\nPING", "+PONG"),
+        ("GETACK *\r\nPING", "+PONG"),
+    ] {
+        let mut client = RawClient::connect(server.port());
+        assert_eq!(client.ask(&format!("REPLCONF {arguments}")), answer, "REPLCONF {arguments}");
+    }
+    assert_eq!(server.info().number("connected_slaves"), 0);
+}
+
+#[test]
+fn an_announced_length_takes_no_memory() {
+    let server = Server::primary(Program::Kv, &[]);
+    let mut bystander = RawClient::connect(server.port());
+    bystander.ask("PING");
+    let before = Memory::of(&server);
+    let announcements =
+        ["*1000000000\r\n", "*1048576\r\n$3\r\nSET\r\n", "*2\r\n$3\r\nGET\r\n$536870912\r\nx"];
+    let clients: Vec<RawClient> = [announcements; 50]
+        .into_iter()
+        .flatten()
+        .map(|input| {
+            let mut client = RawClient::connect(server.port());
+            client.send(input);
+            client
+        })
+        .collect();
+    // Connections are served in turns: after a few of its own, the bystander's turn has come after theirs.
+    for _ in 0..10 {
+        assert_eq!(bystander.ask("PING"), "+PONG");
+    }
+    let after = Memory::of(&server);
+    let resident = after.resident_kib.saturating_sub(before.resident_kib);
+    assert!(resident < 4 << 10, "{} announcements took {resident} KiB", clients.len());
+    let reserved = after.reserved_kib.saturating_sub(before.reserved_kib);
+    assert!(reserved < 1 << 20, "{} announcements reserved {reserved} KiB", clients.len());
+}
+
+/// What the kernel counts for a process.
+struct Memory {
+    resident_kib: u64,
+    reserved_kib: u64,
+}
+
+impl Memory {
+    fn of(server: &Server) -> Self {
+        let status = fs::read_to_string(format!("/proc/{}/status", server.process_id()));
+        let status = status.expect("the process runs, on Linux");
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let figure = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+            figure.unwrap_or_else(|| panic!("no {name} in {status}"))
+        };
+        Self { resident_kib: field("VmRSS:"), reserved_kib: field("VmSize:") }
+    }
+}
