@@ -481,6 +481,7 @@ impl Backlog {
     }
 
     /// What lies from a segment on, the tail last.
+    #[cfg(feature = "std")]
     fn pieces(&self, index: usize) -> impl Iterator<Item = &[u8]> {
         let sealed = self.sealed.range(index.min(self.sealed.len())..);
         sealed.map(|segment| &segment.bytes[..]).chain([&self.tail.bytes[..]])

@@ -61,6 +61,7 @@ impl Sends {
     }
 
     /// Enters a replica that has had its share: it is named again after [`Sends::resume_deferred`].
+    #[cfg(feature = "std")]
     pub(crate) fn defer(&mut self, replica: ReplicaKey) {
         self.deferred.push_back(replica);
     }
