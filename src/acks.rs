@@ -95,14 +95,14 @@ impl Acks {
     ///
     /// [`AckRefused`]; nothing has changed.
     pub fn record(&mut self, replica: ReplicaKey, ack: Ack, lent: Offset) -> Result<bool, AckRefused> {
-        if ack.applied > lent {
-            return Err(AckRefused::BeyondLent { acked: ack.applied, lent });
-        }
         let Some((_, known)) =
             self.entries.get_mut(replica.index()).and_then(Option::as_mut).filter(|e| e.0 == replica)
         else {
             return Err(Gone(replica).into());
         };
+        if ack.applied > lent {
+            return Err(AckRefused::BeyondLent { acked: ack.applied, lent });
+        }
         let applied = known.map_or(ack.applied, |known| known.applied.max(ack.applied));
         if let Some(fsynced) = ack.fsynced.filter(|fsynced| *fsynced > applied) {
             return Err(AckRefused::FsyncedBeyondApplied { fsynced, applied });

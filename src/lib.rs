@@ -29,7 +29,8 @@
 //!
 //! # Features
 //!
-//! `std` (default): vectored I/O, [`Primary::write_to`]. `sync` (default): for hosts with threads. Without
+//! `std` (default): vectored I/O, [`Primary::write_to`]. `sync` (default): reserved for a
+//! handle for threads. Without
 //! them the crate needs an allocator only.
 
 #![no_std]

@@ -122,11 +122,6 @@ impl Snapshots {
         self.ask_at = at;
     }
 
-    /// Somebody was left over by the snapshot just begun: ask for the next one without a delay.
-    pub(crate) fn hurry(&mut self, now: Timestamp) {
-        self.ask_at = self.ask_at.map(|_| now);
-    }
-
     pub(crate) fn must_ask(&self, now: Timestamp) -> bool {
         self.ask_at.is_some_and(|at| at <= now)
     }

@@ -81,7 +81,7 @@ fn attach(server: &mut Server, client: &mut Client, wanted: Wanted, peer: Peer) 
         return Err(CommandError::PendingOutput.into()); // R50
     }
     let attached = server.primary.attach(wanted, peer.clone(), server.now);
-    let attached = attached.map_err(|refused| format!("ERR {refused}"))?;
+    let attached = attached.map_err(|refused| format!("NOMASTERLINK {refused}"))?; // R204: it comes again
     (client.replica, client.peer) = (Some(attached.replica), peer);
     info!("{} is {}:{}: {:?}", attached.replica, client.peer.address, client.peer.port, attached.answer);
     let Decision::Continue { id, .. } = attached.answer else { return Ok(Reply::NOTHING) };

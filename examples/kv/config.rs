@@ -73,7 +73,9 @@ impl Config {
             "repl-timeout" => replication.replica_timeout = seconds(value)?,
             "repl-diskless-sync" => self.diskless_sync = is_yes(value)?,
             "repl-diskless-sync-delay" => replication.snapshot_delay = seconds(value)?,
-            "client-output-buffer-limit" => replication.output_limit.hard = output_limit(value)?,
+            "client-output-buffer-limit" => {
+                replication.output_limit.hard = output_limit(value, replication.output_limit.hard)?;
+            }
             "save" | "appendonly" if matches!(value, "" | "no") => {} // nothing is saved: clients ask
             _ => return Err("there is no such option".to_owned()),
         }
@@ -137,22 +139,25 @@ fn bytes(text: &str) -> Result<usize, &'static str> {
     bytes.filter(|_| unit > 0).ok_or("argument must be a memory value")
 }
 
-/// Reads `<class> <hard> <soft> <soft-seconds> …` (R118, R119). Only replicas have a limit here, a hard one.
-fn output_limit(text: &str) -> Result<Option<u64>, &'static str> {
+/// Reads `<class> <hard> <soft> <soft-seconds> …` (R118, R119). Only replicas have a limit here, a hard one; it stays
+/// as it `was` if they are not named.
+fn output_limit(text: &str, was: Option<u64>) -> Result<Option<u64>, &'static str> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let (limits, []) = words.as_chunks() else {
         return Err("Wrong number of arguments in buffer limit configuration.");
     };
-    let mut limit = 0;
-    for [class, hard, soft, _] in limits {
-        match (class.to_ascii_lowercase().as_str(), bytes(hard), bytes(soft)) {
-            ("replica" | "slave", Ok(hard), Ok(0)) => limit = hard as u64,
-            ("normal" | "pubsub", Ok(0), Ok(0)) => {}
+    let mut limit = was;
+    for [class, hard, soft, seconds] in limits {
+        match (class.to_ascii_lowercase().as_str(), bytes(hard), bytes(soft), number::<u32>(seconds)) {
+            ("replica" | "slave", Ok(hard), Ok(0), Ok(_)) => {
+                limit = Some(hard as u64).filter(|hard| *hard > 0)
+            }
+            ("normal" | "pubsub", Ok(0), Ok(0), Ok(_)) => {}
             ("replica" | "slave" | "normal" | "pubsub", ..) => {
                 return Err("Error in hard, soft or soft_seconds setting in buffer limit configuration.");
             }
             _ => return Err("Invalid client class specified in buffer limit configuration."),
         }
     }
-    Ok(Some(limit).filter(|limit| *limit > 0))
+    Ok(limit)
 }

@@ -96,7 +96,8 @@ impl Primary {
         Ok(Attached { replica, answer })
     }
 
-    /// Forgets a replica whose connection is closed, and every event that names it. `how` is counted.
+    /// Forgets a replica whose connection is closed, and every event that names it, an [`Event::Dropped`] that was
+    /// not taken yet too. `how` is counted.
     ///
     /// What it had yet to be sent may be let go of; after [`Config::backlog_ttl`] without a replica all is.
     ///
@@ -104,6 +105,7 @@ impl Primary {
     ///
     /// [`Gone`].
     ///
+    /// [`Event::Dropped`]: crate::Event::Dropped
     /// [`Config::backlog_ttl`]: crate::Config::backlog_ttl
     pub fn detach(
         &mut self,
@@ -112,7 +114,9 @@ impl Primary {
         now: Timestamp,
     ) -> Result<(), Gone<ReplicaKey>> {
         self.advance_clock(now);
-        self.remove(replica).ok_or(Gone(replica))?;
+        if !self.outbox.forget_dropped(replica) {
+            self.remove(replica).ok_or(Gone(replica))?;
+        }
         match how {
             Detach::Clean => self.counters.detached_clean += 1,
             Detach::Lost => self.counters.detached_lost += 1,
@@ -137,7 +141,10 @@ impl Primary {
         if self.stream.backlog().is_some() {
             return Ok(());
         }
-        let id = self.fresh_id.take().ok_or(AttachError::IdWanted)?;
+        let Some(id) = self.fresh_id.take() else {
+            self.outbox.id_wanted = true;
+            return Err(AttachError::IdWanted);
+        };
         self.stream
             .keep(self.config.backlog_capacity)
             .expect("a configuration is checked before it is in force");
@@ -185,8 +192,9 @@ impl Primary {
         let takes_end_mark = takes_end_mark(&self.replicas.get(replica)?.peer);
         let cut = self.snapshots.joinable(start, takes_end_mark)?.cut;
         let behind = self.end().saturating_since(cut.offset);
-        // Otherwise it would be dropped before it has the image.
-        self.output.hard().is_none_or(|hard| behind < hard).then_some(cut.snapshot)
+        // With less room than that before its limit it might be dropped before it has the image.
+        let most = self.output.hard().map_or(self.config.backlog_capacity as u64, |hard| hard / 2);
+        (behind <= most).then_some(cut.snapshot)
     }
 
     /// Pins the stream from `at` on for a replica, and brings it to `stage`.

@@ -5,6 +5,7 @@ use bytes::{Buf, Bytes};
 
 use crate::backlog::Reader;
 use crate::key::{ReplicaKey, Tag};
+use crate::offset::Offset;
 
 /// Bytes of the stream lent to one replica's writer, which may be another task or thread: a [`Buf`].
 ///
@@ -13,6 +14,7 @@ use crate::key::{ReplicaKey, Tag};
 #[derive(Debug)]
 pub struct Batch {
     replica: ReplicaKey,
+    start: Offset,
     shared: VecDeque<Bytes>,
     /// What follows the shared pieces.
     copied: Vec<u8>,
@@ -32,8 +34,14 @@ impl Batch {
         self.len - self.remaining
     }
 
-    pub(crate) const fn len(&self) -> usize {
-        self.len
+    /// Where its first byte lies in the stream.
+    pub(crate) const fn start(&self) -> Offset {
+        self.start
+    }
+
+    /// Where the stream goes on after it.
+    pub(crate) const fn end(&self) -> Offset {
+        self.start.saturating_add(self.len as u64)
     }
 
     /// Lets all go that it shares; keeps its buffers.
@@ -44,8 +52,9 @@ impl Batch {
     }
 
     /// Fills an empty one with what the reader lends. Once its buffers have grown, this allocates nothing.
-    pub(crate) fn fill(&mut self, replica: ReplicaKey, mut reader: Reader<'_>) {
+    pub(crate) fn fill(&mut self, replica: ReplicaKey, start: Offset, mut reader: Reader<'_>) {
         self.replica = replica;
+        self.start = start;
         self.len = reader.remaining();
         self.remaining = self.len;
         while reader.is_shared() && reader.has_remaining() {
@@ -61,6 +70,7 @@ impl Default for Batch {
     fn default() -> Self {
         Self {
             replica: ReplicaKey::new(0, 0, Tag(0)),
+            start: Offset::ZERO,
             shared: VecDeque::new(),
             copied: Vec::new(),
             position: 0,

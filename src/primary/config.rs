@@ -12,7 +12,7 @@ use crate::output::OutputLimit;
 ///
 /// However slow replicas are, the stream takes at most `backlog_capacity`, the hard output limit as it acts, and one
 /// largest unit; to that come two chunks (of a sixteenth of the capacity, from 64 B to 64 KiB), at most four spare
-/// ones, less than one per cent for the directory, and what is still being let go of in portions. Each replica
+/// ones, 64 bytes for each chunk in the directory, and what is still being let go of in portions. Each replica
 /// may hold one chunk more in its batch. Without a hard limit there is no bound.
 ///
 /// ```

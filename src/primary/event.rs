@@ -7,7 +7,7 @@ use crate::snapshots::{Cut, Framing};
 
 /// Something for the host to act on. Drain with [`Primary::poll_event`](crate::Primary::poll_event).
 ///
-/// They come in the order of the variants here, those of one variant in the order in which they arose. None
+/// They come in the order of the variants here, those of one variant in an order that the inputs determine. None
 /// names a replica after its [`Event::Dropped`] or after [`Primary::detach`](crate::Primary::detach).
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]

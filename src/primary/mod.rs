@@ -167,7 +167,7 @@ impl Primary {
     ///
     /// All refusals come before `apply` runs. Should it panic, or put more than [`Config::max_unit`], the data
     /// has moved on without the stream: the history breaks. All replicas are dropped, the backlog is let go of,
-    /// and a new id follows ([`Event::HistoryChanged`]). May drop a replica that crosses its output limit.
+    /// and a new id follows, with the next replica at the latest ([`Event::HistoryChanged`]). May drop a replica that crosses its output limit.
     ///
     /// # Errors
     ///
@@ -185,26 +185,22 @@ impl Primary {
         Ok(Written { value, end: unit.end() })
     }
 
-    /// Lets a whole unit, which the host has applied already, enter the stream. Tells the end of the stream.
+    /// Lets a whole unit, which the host has applied already, enter the stream, and tells its end.
     ///
-    /// For what must not be refused by a gate, such as a key that expired. One larger than [`Config::max_unit`]
-    /// breaks the history, as for [`Primary::write`].
-    ///
-    /// # Errors
-    ///
-    /// [`WriteRefused::StreamFull`]: it is applied and can't be counted any more, which breaks the history too.
+    /// For what nobody asked for, and so nobody can be refused, such as a key that expired. `None` if it has not
+    /// entered: nobody wants the stream, or it is larger than [`Config::max_unit`] or goes past
+    /// [`Offset::MAX`], which breaks the history as for [`Primary::write`].
     #[inline]
-    pub fn append(&mut self, unit: &[u8], now: Timestamp) -> Result<Offset, WriteRefused> {
+    pub fn append(&mut self, unit: &[u8], now: Timestamp) -> Option<Offset> {
         self.advance_clock(now);
-        let room = self.stream.check_room(unit.len());
-        if unit.len() > self.config.max_unit || room.is_err() {
+        let max_unit = self.config.max_unit;
+        let backlog = self.stream.backlog_mut()?;
+        if unit.len() > max_unit || backlog.append(unit).is_err() {
             self.break_history();
-        } else if let Some(backlog) = self.stream.backlog_mut() {
-            backlog.append(unit)?;
-            self.enforce_output_limit();
+            return None;
         }
-        room?;
-        Ok(self.stream.end())
+        self.enforce_output_limit();
+        Some(self.stream.end())
     }
 
     /// Records how far `replica` holds the stream. Opens the stream behind an end-marked snapshot.
@@ -266,12 +262,14 @@ impl Primary {
     ///
     /// # Errors
     ///
-    /// [`IdRefused`] for an id in use.
+    /// [`IdRefused`] for an id in use: the event comes again.
     pub fn supply_id(&mut self, id: ReplicationId) -> Result<(), IdRefused> {
-        self.history.check_fresh(id)?;
-        self.fresh_id = Some(id);
-        self.outbox.id_wanted = false;
-        Ok(())
+        let refused = self.history.check_fresh(id);
+        self.outbox.id_wanted = refused.is_err();
+        if refused.is_ok() {
+            self.fresh_id = Some(id);
+        }
+        refused
     }
 
     /// The configuration in force.
@@ -297,6 +295,7 @@ impl Primary {
             self.timers.heartbeat_at = self.first_heartbeat();
         }
         self.timers.silence_at = self.nearest_silence();
+        self.hasten_snapshots();
         self.handle_timeout(now);
         Ok(())
     }
@@ -475,9 +474,8 @@ mod tests {
         primary.supply_id(second).unwrap();
         primary.stream = Stream::idle(Offset::new(i64::MAX as u64 - 5).unwrap());
         let replica = primary.attach(Wanted::Everything, Peer::new(Tag(1), "a"), now).unwrap().replica;
-        assert_eq!(primary.append(b"12345", now), Ok(Offset::MAX));
-        let full = StreamFull { end: Offset::MAX, bytes: 1 };
-        assert_eq!(primary.append(b"6", now), Err(full.into()));
+        assert_eq!(primary.append(b"12345", now), Some(Offset::MAX));
+        assert_eq!(primary.append(b"6", now), None);
         let dropped = Event::Dropped { replica, reason: DropReason::HistoryChanged };
         assert_eq!(primary.poll_event(), Some(dropped));
         primary.check_invariants();

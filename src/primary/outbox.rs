@@ -36,6 +36,13 @@ impl Outbox {
         self.sends.remove(replica);
     }
 
+    /// Takes back the word that `replica` was dropped. Tells whether it was still to be said.
+    pub(crate) fn forget_dropped(&mut self, replica: ReplicaKey) -> bool {
+        let before = self.dropped.len();
+        self.dropped.retain(|(key, _)| *key != replica);
+        self.dropped.len() < before
+    }
+
     pub(crate) fn keep_alive(&mut self, replica: ReplicaKey) {
         if !self.keep_alives.contains(&replica) {
             self.keep_alives.push_back(replica);

@@ -88,6 +88,11 @@ impl Replica {
         matches!((&self.stage, &self.batch), (Stage::Online, BatchPlace::Home(_)))
     }
 
+    /// Whether a batch is the one that is out.
+    pub(crate) fn has_lent(&self, batch: &Batch) -> bool {
+        matches!(self.batch, BatchPlace::Out) && batch.start() == self.sent() && batch.end() <= self.lent
+    }
+
     /// How far it has been sent the stream.
     pub(crate) fn sent(&self) -> Offset {
         self.cursor.as_ref().map_or(Offset::ZERO, Cursor::offset)

@@ -25,6 +25,8 @@ pub enum Sent {
     More,
     /// Not that far: call again when the writer can take more.
     Blocked,
+    /// Not that far, by [`Primary::handle_sent`]: lend the rest, now or when your writer can take it.
+    Partly,
 }
 
 /// Why a report of what was sent was refused. Nothing has changed.
@@ -118,8 +120,8 @@ impl Primary {
         let BatchPlace::Home(mut batch) = mem::replace(&mut replica.batch, BatchPlace::Out) else {
             return Ok(None);
         };
-        batch.fill(key, reader);
-        replica.lent = replica.lent.max(replica.sent().saturating_add(batch.len() as u64));
+        batch.fill(key, cursor.offset(), reader);
+        replica.lent = replica.lent.max(batch.end());
         if mem::take(&mut replica.queued) {
             self.outbox.sends.remove(key);
         }
@@ -134,6 +136,9 @@ impl Primary {
         self.advance_clock(now);
         let (key, written) = (batch.replica(), batch.written());
         let Some(replica) = self.replicas.get_mut(key) else { return };
+        if !replica.has_lent(&batch) {
+            return; // another primary's
+        }
         batch.clear();
         replica.batch = BatchPlace::Home(batch);
         self.advance_cursor(key, written);
@@ -174,7 +179,7 @@ impl Primary {
             return Ok(Sent::All);
         }
         if replica.sent() < self.end() {
-            return Ok(Sent::Blocked);
+            return Ok(Sent::Partly);
         }
         self.queue(key);
         Ok(Sent::All)

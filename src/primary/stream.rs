@@ -1,3 +1,4 @@
+use alloc::vec::Vec;
 use core::mem;
 
 use crate::backlog::{Backlog, StreamFull, ZeroCapacity};
@@ -8,8 +9,8 @@ use crate::offset::Offset;
 #[derive(Debug)]
 pub(crate) struct Stream {
     state: State,
-    /// A backlog that nobody wants any more, let go of in portions.
-    retired: Option<Backlog>,
+    /// Backlogs that nobody wants any more, let go of in portions.
+    retired: Vec<Backlog>,
 }
 
 #[derive(Debug)]
@@ -23,7 +24,7 @@ enum State {
 
 impl Stream {
     pub(crate) const fn idle(end: Offset) -> Self {
-        Self { state: State::Idle { end }, retired: None }
+        Self { state: State::Idle { end }, retired: Vec::new() }
     }
 
     /// The end of what is readable.
@@ -64,7 +65,7 @@ impl Stream {
             backlog.discard_staged();
             // The least that a backlog keeps: all but its last chunk is surplus from now on.
             if backlog.set_capacity(1).is_ok() && backlog.has_surplus() {
-                self.retired = Some(backlog);
+                self.retired.push(backlog);
             }
         }
     }
@@ -78,18 +79,18 @@ impl Stream {
         if let Some(backlog) = self.backlog_mut() {
             backlog.trim();
         }
-        if self.retired.as_mut().is_some_and(|backlog| !backlog.trim()) {
-            self.retired = None;
+        if self.retired.last_mut().is_some_and(|backlog| !backlog.trim()) {
+            self.retired.pop();
         }
     }
 
     #[inline]
     pub(crate) fn has_surplus(&self) -> bool {
-        self.retired.is_some() || self.backlog().is_some_and(Backlog::has_surplus)
+        !self.retired.is_empty() || self.backlog().is_some_and(Backlog::has_surplus)
     }
 
     pub(crate) fn retired_memory(&self) -> usize {
-        self.retired.as_ref().map_or(0, Backlog::memory)
+        self.retired.iter().map(Backlog::memory).sum()
     }
 
     /// Whether `bytes` more can be counted.

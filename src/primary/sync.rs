@@ -5,7 +5,7 @@ use super::event::{DropReason, Event};
 use super::replica::Stage;
 use crate::key::{Gone, ReplicaKey, SnapshotKey};
 use crate::snapshots::{Cut, Framing, Image};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, earliest};
 
 /// Why no snapshot was begun. Nothing has changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -49,9 +49,11 @@ impl Primary {
         for replica in sharing {
             self.pin(replica, offset, Stage::Preparing(cut.snapshot), offset);
         }
+        if self.somebody_waits() {
+            self.snapshots.ask_at(Some(self.now)); // those who were left over have waited long enough
+            self.ask_for_snapshot();
+        }
         self.forget_wish();
-        self.snapshots.hurry(self.now);
-        self.ask_for_snapshot();
         Ok(cut)
     }
 
@@ -188,11 +190,25 @@ impl Primary {
 
     /// Asks no more if nobody waits.
     pub(super) fn forget_wish(&mut self) {
-        let waits = self.replicas.iter().any(|(_, replica)| replica.stage == Stage::Waiting);
-        if !waits {
+        if !self.somebody_waits() {
             self.outbox.snapshot_wanted = false;
             self.snapshots.ask_at(None);
         }
+    }
+
+    /// Brings forward what a shorter period or delay makes due earlier.
+    pub(super) fn hasten_snapshots(&mut self) {
+        if self.timers.keep_alive_at.is_some() {
+            let next = self.now.checked_add(self.config.keep_alive);
+            self.timers.keep_alive_at = earliest(self.timers.keep_alive_at, next);
+        }
+        if self.somebody_waits() {
+            self.snapshots.ask_by(self.now.checked_add(self.config.snapshot_delay));
+        }
+    }
+
+    fn somebody_waits(&self) -> bool {
+        self.replicas.iter().any(|(_, replica)| replica.stage == Stage::Waiting)
     }
 
     pub(super) fn fail_late_snapshots(&mut self) {

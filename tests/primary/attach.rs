@@ -188,3 +188,23 @@ fn replicas_are_reported_in_the_order_in_which_they_came() {
     let order: Vec<_> = report.replicas.iter().map(|replica| replica.replica).collect();
     assert_eq!(order, [second, third]);
 }
+
+/// The host may have given the tag to another connection by then.
+#[test]
+fn one_dropped_and_then_detached_is_not_named_any_more() {
+    let mut host = Host::new(|_| ());
+    let replica = host.online();
+    host.primary.handle_ack(replica, Ack::applied(at(9)), host.now).unwrap_err();
+    host.primary.detach(replica, Detach::Lost, host.now).unwrap();
+    assert_eq!(host.events(), []);
+    assert_eq!(host.primary.detach(replica, Detach::Lost, host.now), Err(Gone(replica)));
+}
+
+#[test]
+fn an_id_is_asked_for_again_after_one_in_use() {
+    let mut host = Host::new(|_| ());
+    host.newcomer();
+    let current = host.id();
+    assert!(host.primary.supply_id(current).is_err());
+    assert!(std::iter::from_fn(|| host.primary.poll_event()).any(|event| event == Event::IdWanted));
+}

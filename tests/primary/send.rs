@@ -147,6 +147,22 @@ fn a_batch_of_a_replica_long_gone_is_let_go_of() {
 }
 
 #[test]
+fn a_batch_of_another_primary_changes_nothing() {
+    let (mut host, mut other) = (Host::new(|_| ()), Host::new(|_| ()));
+    let (replica, namesake) = (host.online(), other.online());
+    assert_eq!(replica, namesake);
+    host.append(b"short");
+    other.append(b"much longer");
+    let mut foreign = other.primary.take_batch(namesake, other.now).unwrap().unwrap();
+    let own = host.primary.take_batch(replica, host.now).unwrap().unwrap();
+    foreign.advance(11);
+    host.primary.handle_batch_written(foreign, host.now);
+    assert_eq!(host.primary.report(host.now).replicas[0].unsent, 5);
+    host.primary.handle_batch_written(own, host.now);
+    assert_eq!(host.flush(replica), b"short");
+}
+
+#[test]
 fn what_is_reported_by_hand_is_bounded_by_what_was_lent() {
     let mut host = Host::new(|_| ());
     let replica = host.newcomer();
@@ -161,7 +177,7 @@ fn what_is_reported_by_hand_is_bounded_by_what_was_lent() {
     host.append(b" later");
     let refused = host.primary.handle_sent(replica, 5, host.now);
     assert_eq!(refused, Err(SentError::MoreThanLent { bytes: 5, unsent: 4 }));
-    assert_eq!(host.primary.handle_sent(replica, 4, host.now), Ok(Sent::Blocked));
+    assert_eq!(host.primary.handle_sent(replica, 4, host.now), Ok(Sent::Partly));
     assert_eq!(host.primary.unsent(replica).unwrap().unwrap().remaining(), 6);
     assert_eq!(host.primary.handle_sent(replica, 6, host.now), Ok(Sent::All));
 }

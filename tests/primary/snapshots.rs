@@ -249,3 +249,34 @@ fn the_unit_after_a_cut_is_read_in_a_context_of_its_own() {
     assert_ne!(context(&mut host), before);
     assert_eq!(Duration::ZERO, host.primary.report(host.now).replicas[1].last_heard);
 }
+
+#[test]
+fn a_late_replica_does_not_join_where_it_could_not_stay() {
+    let mut host = Host::new(|config| {
+        config.backlog_capacity = 1000;
+        config.output_limit.hard = Some(5000);
+    });
+    host.newcomer();
+    let cut = host.begin(SIZED);
+    host.ready(&cut);
+    host.append(&[1; 2500]);
+    host.newcomer();
+    host.events();
+    host.append(&[1; 1]);
+    host.newcomer();
+    assert!(host.events().contains(&wanted(1, true)), "more than half of the limit is used up at the start");
+    assert_eq!(host.primary.report(host.now).replicas[1].state, ReplicaState::ReceivingSized);
+}
+
+#[test]
+fn shorter_periods_take_effect_at_once() {
+    let mut host =
+        Host::new(|config| (config.snapshot_delay, config.keep_alive) = (seconds(60), seconds(60)));
+    let replica = host.newcomer();
+    host.events();
+    let mut config = host.primary.config().clone();
+    (config.snapshot_delay, config.keep_alive) = (seconds(2), seconds(1));
+    host.primary.reconfigure(config, host.now).unwrap();
+    assert_eq!(host.pass(seconds(1)), [Event::KeepAlive(replica)]);
+    assert_eq!(host.pass(seconds(1)), [wanted(1, true), Event::KeepAlive(replica)]);
+}

@@ -94,7 +94,7 @@ fn a_clock_that_goes_back_stands_still() {
     host.pass(seconds(100));
     let replica = host.online();
     let early = Timestamp::from_origin(seconds(1));
-    host.primary.append(b"bytes", early).unwrap();
+    assert_eq!(host.primary.append(b"bytes", early), Some(at(5)));
     host.primary.handle_alive(replica, early).unwrap();
     host.primary.handle_timeout(early);
     assert_eq!(host.primary.report(early).replicas[0].last_heard, seconds(0));

@@ -253,10 +253,7 @@ impl Host {
             } else {
                 (Detach::Lost, &mut self.expected.detached_lost)
             };
-            if self.primary.detach(replica, how, now).is_err() {
-                // It was dropped: its event does the rest.
-                return self.drain(env);
-            }
+            self.primary.detach(replica, how, now).expect("it is attached, or its end was not told yet");
             *count += 1;
         }
         let Some(link) = self.links.remove(&connection) else { return };
