@@ -198,7 +198,7 @@ impl Link {
         let written = self.write_from(&mut reader, env);
         let count = self.account.handed_out - before;
         let sent = primary.handle_sent(replica, count, now).expect("no more was sent than lent");
-        self.is_ready = sent == Sent::Blocked;
+        self.is_ready = sent == Sent::Partly;
         self.account.sent = Some(self.account.handed_out);
         written
     }
