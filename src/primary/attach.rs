@@ -176,7 +176,7 @@ impl Primary {
     fn resume(&mut self, replica: ReplicaKey, from: Offset) {
         let credited_to = from.saturating_add(self.config.backlog_capacity as u64).min(self.end());
         self.pin(replica, from, Stage::Online, credited_to);
-        self.queue(replica);
+        self.queue(replica, false);
     }
 
     /// Has the replica share a snapshot that is under way, or else wait for one.

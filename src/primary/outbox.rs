@@ -57,20 +57,17 @@ impl Outbox {
 }
 
 impl Sends {
-    /// Enters a replica that has been sent the stream up to `at`; it is in no queue.
+    /// Enters a replica that has been sent the stream up to `at`; it is in no queue. One that is behind though it
+    /// `had_its_turn` is named again after [`Sends::resume_deferred`].
     #[inline]
-    pub(crate) fn push(&mut self, replica: ReplicaKey, at: Offset, end: Offset) {
-        if at < end {
-            self.ready.push_back(replica);
-        } else {
+    pub(crate) fn push(&mut self, replica: ReplicaKey, at: Offset, end: Offset, had_its_turn: bool) {
+        if at == end {
             self.caught_up.push_back((replica, at));
+        } else if had_its_turn {
+            self.deferred.push_back(replica);
+        } else {
+            self.ready.push_back(replica);
         }
-    }
-
-    /// Enters a replica that has had its share: it is named again after [`Sends::resume_deferred`].
-    #[cfg(feature = "std")]
-    pub(crate) fn defer(&mut self, replica: ReplicaKey) {
-        self.deferred.push_back(replica);
     }
 
     pub(crate) fn has_deferred(&self) -> bool {

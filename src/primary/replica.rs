@@ -105,6 +105,11 @@ impl Replica {
         }
     }
 
+    /// Whether it waits for a snapshot to begin.
+    pub(crate) fn waits(&self) -> bool {
+        self.stage == Stage::Waiting
+    }
+
     /// Whether it is told that the link lives: before its transfer only (R86), and never inside the stream.
     pub(crate) const fn is_kept_alive(&self) -> bool {
         matches!(self.stage, Stage::Waiting | Stage::Preparing(_))

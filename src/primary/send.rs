@@ -82,7 +82,8 @@ impl Primary {
             let Some(mut reader) = self.lend(replica)? else { return Ok(Sent::All) };
             reader.truncate(quota);
             if !reader.has_remaining() {
-                return Ok(self.settle(replica, quota));
+                let caught_up = self.queue(replica, quota == 0);
+                return Ok(if caught_up { Sent::All } else { Sent::More });
             }
             match write_some(&reader, writer) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
@@ -142,7 +143,7 @@ impl Primary {
         batch.clear();
         replica.batch = BatchPlace::Home(batch);
         self.advance_cursor(key, written);
-        self.queue(key);
+        self.queue(key, false);
     }
 
     /// Lends all that a replica has yet to be sent, to be sent by hand: report it with [`Primary::handle_sent`].
@@ -181,7 +182,7 @@ impl Primary {
         if replica.sent() < self.end() {
             return Ok(Sent::Partly);
         }
-        self.queue(key);
+        self.queue(key, false);
         Ok(Sent::All)
     }
 
@@ -198,29 +199,17 @@ impl Primary {
         replica.lent = replica.lent.max(cursor.offset());
     }
 
-    /// Ends a turn of [`Primary::write_to`].
-    #[cfg(feature = "std")]
-    fn settle(&mut self, key: ReplicaKey, quota: usize) -> Sent {
-        let end = self.end();
-        let Some(replica) = self.replicas.get_mut(key).filter(|replica| quota == 0 && replica.sent() < end)
-        else {
-            self.queue(key);
-            return Sent::All;
-        };
+    /// Enters an open replica among those whose next bytes are to be told of: after the next
+    /// [`Primary::handle_timeout`] if it `had_its_turn`. Tells whether it has caught up.
+    pub(super) fn queue(&mut self, key: ReplicaKey, had_its_turn: bool) -> bool {
+        let end = self.stream.end();
+        let Some(replica) = self.replicas.get_mut(key) else { return true };
         if mem::replace(&mut replica.queued, true) {
             self.outbox.sends.remove(key);
         }
-        self.outbox.sends.defer(key);
-        Sent::More
-    }
-
-    /// Enters an open replica among those whose next bytes are to be told of.
-    pub(super) fn queue(&mut self, key: ReplicaKey) {
-        let Some(replica) = self.replicas.get_mut(key) else { return };
-        if mem::replace(&mut replica.queued, true) {
-            self.outbox.sends.remove(key);
-        }
-        self.outbox.sends.push(key, replica.sent(), self.stream.end());
+        let sent = replica.sent();
+        self.outbox.sends.push(key, sent, end, had_its_turn);
+        sent == end
     }
 
     pub(super) fn poll_send(&mut self) -> Option<Event> {

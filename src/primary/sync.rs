@@ -2,7 +2,7 @@ use alloc::vec::Vec;
 
 use super::Primary;
 use super::event::{DropReason, Event};
-use super::replica::Stage;
+use super::replica::{Replica, Stage};
 use crate::key::{Gone, ReplicaKey, SnapshotKey};
 use crate::snapshots::{Cut, Framing, Image};
 use crate::time::{Timestamp, earliest};
@@ -37,8 +37,8 @@ impl Primary {
         if self.snapshots.len() + self.outbox.over.len() >= max {
             return Err(SnapshotError::TooManySnapshots { max });
         }
-        let sharing = self
-            .in_stage(|stage, takes_end_mark| stage == Stage::Waiting && image.framing.suits(takes_end_mark));
+        let shares = |replica: &Replica| replica.waits() && image.framing.suits(replica.takes_end_mark());
+        let sharing = self.replicas_that(shares);
         if sharing.is_empty() {
             return Err(SnapshotError::NobodyWaits);
         }
@@ -52,8 +52,9 @@ impl Primary {
         if self.somebody_waits() {
             self.snapshots.ask_at(Some(self.now)); // those who were left over have waited long enough
             self.ask_for_snapshot();
+        } else {
+            self.forget_wish();
         }
-        self.forget_wish();
         Ok(cut)
     }
 
@@ -70,7 +71,7 @@ impl Primary {
     ) -> Result<(), Gone<SnapshotKey>> {
         self.advance_clock(now);
         if self.snapshots.set_ready(snapshot)? {
-            for replica in self.in_stage(|stage, _| stage == Stage::Preparing(snapshot)) {
+            for replica in self.replicas_that(|replica| replica.stage == Stage::Preparing(snapshot)) {
                 self.start_transfer(replica, snapshot);
             }
         }
@@ -148,9 +149,8 @@ impl Primary {
 
     pub(super) fn poll_snapshot_event(&mut self) -> Option<Event> {
         if core::mem::take(&mut self.outbox.snapshot_wanted) {
-            let waiting = self.in_stage(|stage, _| stage == Stage::Waiting).len();
-            let taking =
-                self.in_stage(|stage, takes_end_mark| stage == Stage::Waiting && takes_end_mark).len();
+            let waiting = self.replicas_that(Replica::waits).len();
+            let taking = self.replicas_that(|replica| replica.waits() && replica.takes_end_mark()).len();
             return Some(Event::SnapshotWanted { waiting, all_take_end_mark: taking == waiting });
         }
         let replica = self.outbox.transfers.pop_front()?;
@@ -208,7 +208,7 @@ impl Primary {
     }
 
     fn somebody_waits(&self) -> bool {
-        self.replicas.iter().any(|(_, replica)| replica.stage == Stage::Waiting)
+        self.replicas.iter().any(|(_, replica)| replica.waits())
     }
 
     pub(super) fn fail_late_snapshots(&mut self) {
@@ -219,11 +219,7 @@ impl Primary {
     }
 
     fn fail_snapshot(&mut self, snapshot: SnapshotKey, reason: DropReason) {
-        let shared = |stage| match stage {
-            Stage::Preparing(of) | Stage::Receiving { snapshot: of, .. } => of == snapshot,
-            Stage::Waiting | Stage::AwaitingAck | Stage::Online => false,
-        };
-        for replica in self.in_stage(|stage, _| shared(stage)) {
+        for replica in self.replicas_that(|replica| replica.snapshot() == Some(snapshot)) {
             self.drop_replica(replica, reason);
         }
     }
@@ -239,7 +235,7 @@ impl Primary {
     fn open_stream(&mut self, key: ReplicaKey) {
         let Some(replica) = self.replicas.get_mut(key) else { return };
         replica.stage = Stage::Online;
-        self.queue(key);
+        self.queue(key, false);
     }
 
     pub(super) fn leave_snapshot(&mut self, snapshot: SnapshotKey) {
@@ -248,11 +244,9 @@ impl Primary {
         }
     }
 
-    /// The replicas in the stages that `wanted` picks, in the order of their places. It is also told whether the
-    /// replica takes an end mark.
-    fn in_stage(&self, wanted: impl Fn(Stage, bool) -> bool) -> Vec<ReplicaKey> {
-        let picked =
-            self.replicas.iter().filter(|(_, replica)| wanted(replica.stage, replica.takes_end_mark()));
+    /// The replicas that `wanted` picks, in the order of their places.
+    fn replicas_that(&self, wanted: impl Fn(&Replica) -> bool) -> Vec<ReplicaKey> {
+        let picked = self.replicas.iter().filter(|(_, replica)| wanted(replica));
         picked.map(|(key, _)| key).collect()
     }
 }

@@ -1,6 +1,20 @@
-/// What can go wrong in a run: what the simulator does, and what must come of it. Each is counted.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Fault {
+/// Declares them, and the list of all.
+macro_rules! faults {
+    ($($fault:ident,)+) => {
+        /// What can go wrong in a run: what the simulator does, and what must come of it. Each is counted.
+        #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+        pub(crate) enum Fault {
+            $($fault,)+
+        }
+
+        impl Fault {
+            /// Every one: none of them may stay away from the whole of a normal run.
+            pub(crate) const ALL: &[Self] = &[$(Self::$fault,)+];
+        }
+    };
+}
+
+faults! {
     // The network.
     CutInHandshake,
     CutInSnapshot,
@@ -60,67 +74,4 @@ pub(crate) enum Fault {
     DroppedHistoryChanged,
     BacklogExpired,
     WriteNotCounted,
-}
-
-impl Fault {
-    /// Every one: none of them may stay away from the whole of a normal run.
-    pub(crate) const ALL: [Self; 54] = {
-        use Fault::*;
-        [
-            CutInHandshake,
-            CutInSnapshot,
-            CutInStream,
-            HalfOpen,
-            PartialWrite,
-            Clogged,
-            Paused,
-            SlowReader,
-            Crashed,
-            StateLost,
-            StateOlder,
-            EveryoneAway,
-            Mute,
-            AckLost,
-            AckRepeated,
-            AckBackwards,
-            AckAhead,
-            AckEarly,
-            AskedAstray,
-            SnapshotFailed,
-            SnapshotNeverReady,
-            SnapshotBegunLate,
-            IdDelayed,
-            ClockStoodStill,
-            ClockJumped,
-            ClockWentBack,
-            Reconfigured,
-            BatchReturnedLate,
-            UnitOfOneByte,
-            UnitAboveBacklog,
-            UnitToTheLimit,
-            UnitCleared,
-            UnitPanicked,
-            UnitAboveBound,
-            Transaction,
-            Burst,
-            Resumed,
-            RefusedUnknownHistory,
-            RefusedNoBacklog,
-            RefusedTooOld,
-            RefusedInFuture,
-            RefusedOverLimit,
-            TooManyReplicas,
-            IdMissing,
-            SnapshotJoinedLate,
-            DroppedByLimit,
-            DroppedAsSilent,
-            DroppedAsStalled,
-            DroppedForItsAck,
-            DroppedSnapshotFailed,
-            DroppedSnapshotLate,
-            DroppedHistoryChanged,
-            BacklogExpired,
-            WriteNotCounted,
-        ]
-    };
 }

@@ -52,7 +52,7 @@ impl Options {
             reconnect_after: rng.within(50..=4000),
             padding: rng.pick(&[0, 2000, 30_000, 60_000]),
             gulp: rng.scaled(16..=1 << 20).max(if rng.chance(10) { 16 } else { 2000 }),
-            switched_off: Fault::ALL.into_iter().filter(|fault| rng.chance(absence(*fault))).collect(),
+            switched_off: Fault::ALL.iter().copied().filter(|fault| rng.chance(absence(*fault))).collect(),
         }
     }
 

@@ -46,7 +46,7 @@ impl Progress {
 
     /// Faults that never struck.
     pub(crate) fn missing(&self) -> Vec<Fault> {
-        Fault::ALL.into_iter().filter(|fault| !self.faults.contains_key(fault)).collect()
+        Fault::ALL.iter().copied().filter(|fault| !self.faults.contains_key(fault)).collect()
     }
 
     fn print(&self) {
