@@ -44,6 +44,45 @@ impl fmt::Debug for ReplicaKey {
     }
 }
 
+/// Names one waiter. Stays an error, never somebody else, once its wait is over and that was told.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct WaiterKey {
+    index: u32,
+    generation: u32,
+    tag: Tag,
+}
+
+impl WaiterKey {
+    pub(crate) const fn new(index: u32, generation: u32, tag: Tag) -> Self {
+        Self { index, generation, tag }
+    }
+
+    /// The host's name for the caller.
+    pub const fn tag(self) -> Tag {
+        self.tag
+    }
+
+    pub(crate) const fn index(self) -> usize {
+        self.index as usize
+    }
+
+    pub(crate) const fn generation(self) -> u32 {
+        self.generation
+    }
+}
+
+impl fmt::Display for WaiterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "waiter {}.{} (tag {})", self.index, self.generation, self.tag.0)
+    }
+}
+
+impl fmt::Debug for WaiterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WaiterKey({}.{}, tag {})", self.index, self.generation, self.tag.0)
+    }
+}
+
 /// Names one snapshot, from its cut until it is over. Never used again.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SnapshotKey(pub(crate) u64);

@@ -52,15 +52,16 @@ mod sink;
 mod slots;
 mod snapshots;
 mod time;
+mod waiters;
 pub mod wire;
 
-pub use acks::{Ack, AckRefused, Acks};
+pub use acks::{Ack, AckRefused, Acks, Level};
 pub use backlog::{Backlog, Cursor, NotKept, Reader, StreamFull, ZeroCapacity};
 pub use history::{FullReason, History, IdRefused, Kept, Resume, Wanted};
 pub use id::ReplicationId;
-pub use key::{Gone, ReplicaKey, SnapshotKey, Tag};
+pub use key::{Gone, ReplicaKey, SnapshotKey, Tag, WaiterKey};
 pub use offset::Offset;
-pub use output::OutputLimit;
+pub use output::{OutputLimit, SoftLimit};
 #[cfg(feature = "std")]
 pub use primary::SendError;
 pub use primary::{
@@ -71,3 +72,4 @@ pub use primary::{
 pub use sink::Sink;
 pub use snapshots::{Cut, Framing, Image};
 pub use time::Timestamp;
+pub use waiters::{Timeout, Wait, WaitEnd, WaitEnded, WaitError, WaitOutcome};

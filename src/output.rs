@@ -1,17 +1,34 @@
+use core::time::Duration;
+
 use crate::offset::Offset;
 
 /// How much of the stream a replica may leave unread before it is dropped.
+///
+/// A limit below the backlog's capacity acts as the capacity: those bytes are kept anyhow, and whoever resumed
+/// within them would be dropped again for ever (R123; Redis raises the hard limit only).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct OutputLimit {
     /// Dropped as soon as this many bytes wait to be sent; `None` is no bound, on memory either. Default:
-    /// 256 MiB. Below the backlog's capacity it acts as the capacity: those bytes are kept anyhow (R123).
+    /// 256 MiB.
     pub hard: Option<u64>,
+    /// Dropped once fewer have waited for too long. Default: 64 MiB for 60 s (R122).
+    pub soft: Option<SoftLimit>,
+}
+
+/// A limit that may be crossed for a while.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SoftLimit {
+    /// Reached when this many bytes wait to be sent.
+    pub bytes: u64,
+    /// Dropped after more than this at or above it without a break (R124).
+    pub lasting: Duration,
 }
 
 impl Default for OutputLimit {
     fn default() -> Self {
-        Self { hard: Some(256 << 20) }
+        let soft = SoftLimit { bytes: 64 << 20, lasting: Duration::from_secs(60) };
+        Self { hard: Some(256 << 20), soft: Some(soft) }
     }
 }
 
@@ -82,7 +99,7 @@ mod tests {
     }
 
     fn limit(hard: Option<u64>) -> OutputLimit {
-        OutputLimit { hard }
+        OutputLimit { hard, soft: None }
     }
 
     /// R123: reached at usage >= limit, and a limit below the backlog's size acts as that size.
