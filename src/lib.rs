@@ -24,7 +24,7 @@
 //! | [`Primary`] | feeds replicas: connects the parts below, and is what a host drives |
 //! | [`Unit`], [`Event`], [`Batch`] | what a host puts in, what it acts on, what it sends |
 //! | [`wire`], [`info`] | the Redis dialect; text for people |
-//! | [`Backlog`], [`History`], [`Acks`] | the parts, each a product of its own |
+//! | [`Backlog`], [`History`], [`Acks`], [`Waiters`] | the parts, each a product of its own |
 //! | [`Offset`], [`Timestamp`], [`ReplicationId`], [`ReplicaKey`] | values |
 //!
 //! # Features
@@ -72,4 +72,4 @@ pub use primary::{
 pub use sink::Sink;
 pub use snapshots::{Cut, Framing, Image};
 pub use time::Timestamp;
-pub use waiters::{Timeout, Wait, WaitEnd, WaitEnded, WaitError, WaitOutcome};
+pub use waiters::{FsyncWentBack, Timeout, Wait, WaitEnd, WaitEnded, WaitError, WaitOutcome, Waiters};

@@ -1,0 +1,177 @@
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use super::table::Ticket;
+use crate::offset::Offset;
+
+/// Waiters in the order of their places, and of arrival within one place.
+///
+/// One who leaves from the middle stays in it as a dead entry, until those are the half. Who is dead the caller
+/// knows.
+#[derive(Clone, Debug)]
+pub(super) struct Queue<P> {
+    entries: VecDeque<Entry<P>>,
+    live: usize,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Entry<P> {
+    place: P,
+    ticket: Ticket,
+}
+
+impl<P: Copy + Ord> Queue<P> {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// Adds a waiter: at the back if they come in order, as they mostly do, else by a search.
+    #[inline]
+    pub(super) fn insert(&mut self, place: P, ticket: Ticket) {
+        let entry = Entry { place, ticket };
+        if self.entries.back().is_none_or(|back| *back < entry) {
+            self.entries.push_back(entry);
+        } else {
+            let index = self.entries.partition_point(|other| *other < entry);
+            self.entries.insert(index, entry);
+        }
+        self.live += 1;
+    }
+
+    /// Takes out the first that `find` still finds, if it is at `last` or before it.
+    #[inline]
+    pub(super) fn pop_up_to<T>(
+        &mut self,
+        last: P,
+        find: impl Fn(Ticket) -> Option<T>,
+    ) -> Option<(Ticket, T)> {
+        while let Some(&Entry { ticket, .. }) = self.entries.front().filter(|first| first.place <= last) {
+            self.entries.pop_front();
+            if let Some(found) = find(ticket) {
+                self.live -= 1;
+                return Some((ticket, found));
+            }
+        }
+        None
+    }
+
+    /// Counts one as dead, which the caller has just made so.
+    pub(super) fn forget_one(&mut self, is_live: impl Fn(Ticket) -> bool) {
+        self.live -= 1;
+        self.tidy(is_live);
+    }
+
+    /// Gives up dead entries once they are the half.
+    pub(super) fn tidy(&mut self, is_live: impl Fn(Ticket) -> bool) {
+        if self.live == 0 {
+            return self.entries.clear();
+        }
+        if self.entries.len() > 2 * self.live + SLACK {
+            self.entries.retain(|entry| is_live(entry.ticket));
+        }
+    }
+
+    /// Gives up memory that is mostly unused.
+    fn shrink(&mut self) {
+        if self.entries.capacity() > KEPT_ENTRIES.max(8 * self.entries.len()) {
+            self.entries.shrink_to(2 * self.entries.len());
+        }
+    }
+
+    /// Those who are live, in order.
+    pub(super) fn check_invariants(&self, is_live: impl Fn(Ticket) -> bool) -> Vec<Ticket> {
+        let live = self.entries.iter().map(|entry| entry.ticket).filter(|ticket| is_live(*ticket));
+        let live: Vec<_> = live.collect();
+        assert_eq!(self.live, live.len(), "those who are live are counted");
+        assert!(self.entries.iter().is_sorted(), "a queue is in order");
+        assert!(self.entries.len() <= 2 * self.live + SLACK, "half are live");
+        live
+    }
+}
+
+impl<P> Default for Queue<P> {
+    fn default() -> Self {
+        Self { entries: VecDeque::new(), live: 0 }
+    }
+}
+
+/// Queues of waiters by the number of replicas that they wait for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Queues {
+    by_replicas: BTreeMap<usize, Queue<Offset>>,
+    /// The last few that became empty. They keep their memory: a wait after a wait allocates nothing.
+    empty: Vec<usize>,
+}
+
+impl Queues {
+    #[inline]
+    pub(super) fn insert(&mut self, replicas: usize, target: Offset, ticket: Ticket) {
+        if let Some(index) = self.empty.iter().position(|empty| *empty == replicas) {
+            self.empty.remove(index);
+        }
+        self.by_replicas.entry(replicas).or_default().insert(target, ticket);
+    }
+
+    /// Lets `take` empty each queue as far as it is `reached`, fewest replicas first.
+    #[inline]
+    pub(super) fn for_each_reached(
+        &mut self,
+        reached: impl Fn(usize) -> Option<Offset>,
+        mut take: impl FnMut(&mut Queue<Offset>, Offset),
+    ) {
+        for (&replicas, queue) in &mut self.by_replicas {
+            let Some(last) = reached(replicas) else { break };
+            if queue.entries.front().is_none_or(|first| first.place > last) {
+                continue;
+            }
+            take(queue, last);
+            if queue.is_empty() {
+                self.empty.push(replicas);
+            } else {
+                queue.shrink();
+            }
+        }
+        self.drop_empty();
+    }
+
+    /// Counts one of a queue as dead, which the caller has just made so.
+    pub(super) fn forget_one(&mut self, replicas: usize, is_live: impl Fn(Ticket) -> bool) {
+        let queue = self.by_replicas.get_mut(&replicas).expect("a queue with a live entry stays");
+        queue.forget_one(is_live);
+        if queue.is_empty() {
+            self.empty.push(replicas);
+            self.drop_empty();
+        } else {
+            queue.shrink();
+        }
+    }
+
+    fn drop_empty(&mut self) {
+        let too_many = self.empty.len().saturating_sub(KEPT_EMPTY);
+        for replicas in self.empty.drain(..too_many) {
+            self.by_replicas.remove(&replicas);
+        }
+    }
+
+    /// Those who are live, queue by queue.
+    pub(super) fn check_invariants(&self, is_live: impl Fn(Ticket) -> bool) -> Vec<(usize, Ticket)> {
+        let empty =
+            self.by_replicas.iter().filter(|(_, queue)| queue.is_empty()).map(|(replicas, _)| *replicas);
+        let mut known = self.empty.clone();
+        known.sort_unstable();
+        assert!(empty.eq(known) && self.empty.len() <= KEPT_EMPTY, "few queues are empty, and known");
+        let of = |(replicas, queue): (&usize, &Queue<_>)| {
+            queue.check_invariants(&is_live).into_iter().map(|ticket| (*replicas, ticket)).collect::<Vec<_>>()
+        };
+        self.by_replicas.iter().flat_map(of).collect()
+    }
+}
+
+/// So few dead entries are not worth a look at all.
+const SLACK: usize = 8;
+
+/// Room for so many is not worth giving up, only to be asked for again.
+const KEPT_ENTRIES: usize = 256;
+
+/// More counts among waiters than these are rare: one, two, a majority, all.
+const KEPT_EMPTY: usize = 4;

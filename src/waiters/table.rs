@@ -1,0 +1,184 @@
+use alloc::vec::Vec;
+
+use super::WaitEnd;
+use super::queue::Queue;
+use crate::acks::Level;
+use crate::key::{Tag, WaiterKey};
+use crate::offset::Offset;
+
+/// Who waits, and whose end was not told yet. A place is used again, its key is not.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Table {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    pending: usize,
+    arrivals: u64,
+    /// Whose end was not told yet, by the number of the end.
+    ended: Queue<u64>,
+    ends: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    key: WaiterKey,
+    arrival: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Free,
+    Pending(Pending),
+    Ended(WaitEnd),
+}
+
+/// What is known of one who waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    pub(super) target: Offset,
+    pub(super) replicas: usize,
+    pub(super) level: Level,
+    pub(super) local: bool,
+    /// Whether it is in the queue for the own disk still.
+    pub(super) awaits_disk: bool,
+    pub(super) has_deadline: bool,
+}
+
+/// Names a waiter inside, in the order of arrival. Unlike a key it never comes again, so a queue may hold one of
+/// somebody who left long ago.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Ticket {
+    arrival: u64,
+    slot: u32,
+}
+
+impl Table {
+    /// How many there are, pending or ended.
+    pub(super) const fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    pub(super) const fn pending(&self) -> usize {
+        self.pending
+    }
+
+    pub(super) const fn is_full(&self, max: usize) -> bool {
+        let nameable = u32::MAX as usize;
+        self.len() >= if max < nameable { max } else { nameable }
+    }
+
+    pub(super) fn insert(&mut self, tag: Tag, pending: Pending) -> (WaiterKey, Ticket) {
+        let slot = self.free.pop().unwrap_or_else(|| self.add_slot());
+        let Slot { key, arrival, state } = &mut self.slots[slot as usize];
+        // A key comes again only after 2^32 waiters in one place.
+        *key = WaiterKey::new(slot, key.generation().wrapping_add(1), tag);
+        *arrival = self.arrivals;
+        *state = State::Pending(pending);
+        self.arrivals += 1;
+        self.pending += 1;
+        (*key, Ticket { arrival: *arrival, slot })
+    }
+
+    pub(super) fn ticket(&self, key: WaiterKey) -> Option<Ticket> {
+        let slot = self.slots.get(key.index()).filter(|slot| slot.key == key)?;
+        let place = u32::try_from(key.index()).expect("a key's index has 32 bits");
+        let is_there = !matches!(slot.state, State::Free);
+        is_there.then_some(Ticket { arrival: slot.arrival, slot: place })
+    }
+
+    #[inline]
+    pub(super) fn get_pending(&self, ticket: Ticket) -> Option<Pending> {
+        match self.slots[ticket.slot as usize] {
+            Slot { arrival, state: State::Pending(pending), .. } if arrival == ticket.arrival => {
+                Some(pending)
+            }
+            _ => None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_pending(&self, ticket: Ticket) -> bool {
+        self.get_pending(ticket).is_some()
+    }
+
+    /// Moves one who is pending out of the queue for the own disk.
+    pub(super) fn set_on_disk(&mut self, ticket: Ticket) {
+        if let State::Pending(pending) = &mut self.slots[ticket.slot as usize].state {
+            pending.awaits_disk = false;
+        }
+    }
+
+    /// Ends one who is pending; it keeps its place until its end was told.
+    #[inline]
+    pub(super) fn end(&mut self, ticket: Ticket, end: WaitEnd) {
+        debug_assert!(self.is_pending(ticket), "a waiter ends once");
+        self.slots[ticket.slot as usize].state = State::Ended(end);
+        self.pending -= 1;
+        self.ended.insert(self.ends, ticket);
+        self.ends += 1;
+    }
+
+    /// The next whose end is to be told. Its place is free then.
+    #[inline]
+    pub(super) fn pop_ended(&mut self) -> Option<(WaiterKey, WaitEnd)> {
+        let slots = &self.slots;
+        let (ticket, (key, end)) = self.ended.pop_up_to(u64::MAX, |ticket| ended(slots, ticket))?;
+        self.free(ticket);
+        self.ended.tidy(|ticket| ended(&self.slots, ticket).is_some());
+        Some((key, end))
+    }
+
+    /// Takes out one whose end was not told yet, if it is over.
+    pub(super) fn take_ended(&mut self, ticket: Ticket) -> Option<WaitEnd> {
+        let (_, end) = ended(&self.slots, ticket)?;
+        self.free(ticket);
+        self.ended.forget_one(|ticket| ended(&self.slots, ticket).is_some());
+        Some(end)
+    }
+
+    /// Takes out one who is pending.
+    pub(super) fn take_pending(&mut self, ticket: Ticket) -> Option<Pending> {
+        let pending = self.get_pending(ticket)?;
+        self.free(ticket);
+        self.pending -= 1;
+        Some(pending)
+    }
+
+    /// Everyone who is pending, in the order of arrival.
+    pub(super) fn all_pending(&self) -> Vec<(Ticket, Pending)> {
+        let of = |(slot, place): (&Slot, u32)| match slot.state {
+            State::Pending(pending) => Some((Ticket { arrival: slot.arrival, slot: place }, pending)),
+            State::Free | State::Ended(_) => None,
+        };
+        let mut all: Vec<_> = self.slots.iter().zip(0..).filter_map(of).collect();
+        all.sort_unstable_by_key(|(ticket, _)| *ticket);
+        all
+    }
+
+    pub(super) fn check_invariants(&self) {
+        let free = self.slots.iter().filter(|slot| matches!(slot.state, State::Free)).count();
+        assert_eq!(free, self.free.len(), "each free place is known once");
+        assert_eq!(self.pending, self.all_pending().len(), "those who are pending are counted");
+        let ended = self.ended.check_invariants(|ticket| ended(&self.slots, ticket).is_some());
+        assert_eq!(ended.len(), self.len() - self.pending, "each end is to be told once");
+    }
+
+    fn add_slot(&mut self) -> u32 {
+        let slot = u32::try_from(self.slots.len()).expect("a table with so many is full");
+        self.slots.push(Slot { key: WaiterKey::new(slot, 0, Tag(0)), arrival: 0, state: State::Free });
+        slot
+    }
+
+    fn free(&mut self, ticket: Ticket) {
+        self.slots[ticket.slot as usize].state = State::Free;
+        self.free.push(ticket.slot);
+    }
+}
+
+#[inline]
+fn ended(slots: &[Slot], ticket: Ticket) -> Option<(WaiterKey, WaitEnd)> {
+    match slots[ticket.slot as usize] {
+        Slot { key, arrival, state: State::Ended(end) } if arrival == ticket.arrival => Some((key, end)),
+        _ => None,
+    }
+}
