@@ -63,7 +63,7 @@ fn act_on_events(primary: &mut Primary, now: Timestamp) -> Result<Option<Cut>> {
         match event {
             Event::IdWanted => primary.supply_id(random_id())?, // for the next change of history
             Event::SnapshotWanted { .. } => {
-                let image = Image { framing: Framing::Sized, replayable: true };
+                let image = Image { framing: Framing::Sized, replayable: true, size: None };
                 let cut = primary.begin_snapshot(image, now)?; // an image of this moment …
                 primary.handle_snapshot_ready(cut.snapshot, now)?; // … is at hand: nothing to wait for
             }

@@ -36,6 +36,11 @@ impl ReplicationId {
         }
         Some(Self(bytes))
     }
+
+    /// Eight of its bytes: random as long as it is.
+    pub(crate) fn bits(self) -> u64 {
+        self.0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
 }
 
 impl fmt::Display for ReplicationId {

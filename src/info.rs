@@ -94,6 +94,7 @@ mod tests {
     use core::time::Duration;
 
     use super::*;
+    use crate::good_replicas::MinReplicas;
     use crate::key::{ReplicaKey, Tag};
     use crate::offset::Offset;
     use crate::primary::{BacklogReport, Counters, Peer};
@@ -110,7 +111,20 @@ mod tests {
         peer.port = 6380;
         let last_heard = Duration::from_millis(2900);
         let replica = ReplicaKey::new(0, 1, Tag(1));
-        ReplicaReport { replica, peer, state, acked: acked.map(at), unsent: 5, last_heard }
+        ReplicaReport {
+            replica,
+            peer,
+            state,
+            acked: acked.map(at),
+            fsynced: None,
+            unsent: 5,
+            lag: None,
+            last_heard,
+            last_ack: None,
+            is_good: false,
+            over_soft_limit: None,
+            held_back: None,
+        }
     }
 
     fn report(replicas: Vec<ReplicaReport>) -> Report {
@@ -121,6 +135,13 @@ mod tests {
             backlog: None,
             retired_memory: 0,
             backlog_capacity: 1 << 20,
+            resume_pins: 0,
+            pinned: 0,
+            min_replicas: MinReplicas::default(),
+            good: 0,
+            waiters: 0,
+            local_fsynced: None,
+            lag_error: Duration::ZERO,
             replicas,
             counters: Counters::default(),
         }

@@ -41,10 +41,13 @@ extern crate std;
 
 mod acks;
 mod backlog;
+mod backoff;
+mod good_replicas;
 mod history;
 mod id;
 pub mod info;
 mod key;
+mod lag;
 mod offset;
 mod output;
 mod primary;
@@ -57,19 +60,22 @@ pub mod wire;
 
 pub use acks::{Ack, AckRefused, Acks, Level};
 pub use backlog::{Backlog, Cursor, NotKept, Reader, StreamFull, ZeroCapacity};
+pub use backoff::Backoff;
+pub use good_replicas::{GoodReplicas, MinReplicas, NotEnoughReplicas};
 pub use history::{FullReason, History, IdRefused, Kept, Resume, Wanted};
 pub use id::ReplicationId;
 pub use key::{Gone, ReplicaKey, SnapshotKey, Tag, WaiterKey};
+pub use lag::Lag;
 pub use offset::Offset;
-pub use output::{OutputLimit, SoftLimit};
+pub use output::{OutputLimit, OutputMeter, OverLimit, SoftLimit};
 #[cfg(feature = "std")]
 pub use primary::SendError;
 pub use primary::{
     AckError, Answer, AttachError, Attached, BacklogReport, Batch, Config, ConfigError, Context, Counters,
-    Detach, DropReason, Event, Heartbeat, Peer, Primary, ReplicaReport, ReplicaState, Report, Sent,
-    SentError, SnapshotError, Unit, WriteRefused, Written,
+    Detach, DropReason, Event, Heartbeat, LocalFsyncError, Peer, PinBudget, Primary, ReplicaReport,
+    ReplicaState, Report, Sent, SentError, SnapshotError, Unit, WriteRefused, Written,
 };
 pub use sink::Sink;
-pub use snapshots::{Cut, Framing, Image};
+pub use snapshots::{Cut, Framing, Image, SyncForecast};
 pub use time::Timestamp;
 pub use waiters::{FsyncWentBack, Timeout, Wait, WaitEnd, WaitEnded, WaitError, WaitOutcome, Waiters};

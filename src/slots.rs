@@ -53,6 +53,11 @@ impl<T> Slots<T> {
         self.slots[key.index()].entry.take().map(|(_, value)| value)
     }
 
+    /// Every entry, to be changed, in the order of places.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (ReplicaKey, &mut T)> {
+        self.slots.iter_mut().filter_map(|slot| slot.entry.as_mut().map(|(key, value)| (*key, value)))
+    }
+
     /// Every entry, in the order of places, which is not that of arrival.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ReplicaKey, &T)> {
         self.slots.iter().filter_map(|slot| slot.entry.as_ref().map(|(key, value)| (*key, value)))

@@ -110,7 +110,7 @@ fn primary() -> (Primary, [ReplicaKey; 3]) {
         let attached = primary.attach(Wanted::Everything, Peer::new(Tag(tag), "replica"), NOW);
         attached.expect("there is room").replica
     });
-    let image = Image { framing: Framing::Sized, replayable: true };
+    let image = Image { framing: Framing::Sized, replayable: true, size: None };
     let cut = primary.begin_snapshot(image, NOW).expect("somebody waits");
     primary.handle_snapshot_ready(cut.snapshot, NOW).expect("it is under way");
     for replica in replicas {

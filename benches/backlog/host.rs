@@ -50,7 +50,7 @@ impl FanOut for Host {
         while let Some(event) = self.primary.poll_event() {
             match event {
                 Event::SnapshotWanted { .. } => {
-                    let image = Image { framing: Framing::Sized, replayable: true };
+                    let image = Image { framing: Framing::Sized, replayable: true, size: None };
                     let cut = self.primary.begin_snapshot(image, NOW).expect("somebody waits");
                     self.primary.handle_snapshot_ready(cut.snapshot, NOW).expect("it is not over");
                 }

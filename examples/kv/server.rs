@@ -138,7 +138,7 @@ impl Server {
             Message::Input(input) => self.take_input(input),
             Message::Written(batch) => primary.handle_batch_written(batch, now),
             Message::FileWritten(snapshot, written) => self.take_file(snapshot, written),
-            Message::SnapshotProgress(replica) => drop(primary.handle_snapshot_progress(replica, now)),
+            Message::SnapshotProgress(replica) => drop(primary.handle_snapshot_progress(replica, 0, now)),
             Message::SnapshotSent(replica) => drop(primary.handle_snapshot_sent(replica, now)),
             Message::Closed(id) => {
                 if let Some(client) = self.clients.remove(&id) {
@@ -284,7 +284,7 @@ impl Server {
     fn begin_snapshot(&mut self, all_take_end_mark: bool) {
         let diskless = all_take_end_mark && self.config.diskless_sync;
         let framing = if diskless { Framing::EndMarked } else { Framing::Sized };
-        let image = headwater::Image { framing, replayable: true };
+        let image = headwater::Image { framing, replayable: true, size: None };
         let cut = match self.primary.begin_snapshot(image, self.now) {
             Ok(cut) => cut,
             Err(refused) => return warn!("{refused}"), // the event comes again

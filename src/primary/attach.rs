@@ -1,4 +1,5 @@
 use super::Primary;
+use super::config::Config;
 use super::event::DropReason;
 use super::peer::Peer;
 use super::replica::{Replica, Stage, takes_end_mark};
@@ -6,7 +7,9 @@ use super::timers::Timers;
 use crate::history::{FullReason, Resume, Wanted};
 use crate::id::ReplicationId;
 use crate::key::{Gone, ReplicaKey, SnapshotKey};
+use crate::lag::LagSamples;
 use crate::offset::Offset;
+use crate::snapshots::WriteRate;
 use crate::time::Timestamp;
 
 /// What [`Primary::attach`] made.
@@ -66,13 +69,16 @@ impl Primary {
     /// needs, in one step.
     ///
     /// One that resumes is online at once. Any other is told of by [`Event::SnapshotWanted`], unless a snapshot
-    /// that it can share is under way.
+    /// that it can share is under way; later if its last sync failed ([`Config::sync_backoff`]), or if
+    /// [`Config::max_transfers`] are under way.
     ///
     /// # Errors
     ///
     /// [`AttachError`].
     ///
     /// [`Event::SnapshotWanted`]: crate::Event::SnapshotWanted
+    /// [`Config::sync_backoff`]: crate::Config::sync_backoff
+    /// [`Config::max_transfers`]: crate::Config::max_transfers
     pub fn attach(&mut self, wanted: Wanted, peer: Peer, now: Timestamp) -> Result<Attached, AttachError> {
         self.advance_clock(now);
         let max = self.config.max_replicas;
@@ -93,13 +99,15 @@ impl Primary {
                 Answer::Full(reason)
             }
         };
+        self.release_pin(replica);
         Ok(Attached { replica, answer })
     }
 
     /// Forgets a replica whose connection is closed, and every event that names it, an [`Event::Dropped`] that was
     /// not taken yet too. `how` is counted.
     ///
-    /// What it had yet to be sent may be let go of; after [`Config::backlog_ttl`] without a replica all is.
+    /// What it had yet to be sent may be let go of, though one that was lost leaves a pin within
+    /// [`Config::resume_pins`]; after [`Config::backlog_ttl`] without a replica all is.
     ///
     /// # Errors
     ///
@@ -107,6 +115,7 @@ impl Primary {
     ///
     /// [`Event::Dropped`]: crate::Event::Dropped
     /// [`Config::backlog_ttl`]: crate::Config::backlog_ttl
+    /// [`Config::resume_pins`]: crate::Config::resume_pins
     pub fn detach(
         &mut self,
         replica: ReplicaKey,
@@ -115,7 +124,7 @@ impl Primary {
     ) -> Result<(), Gone<ReplicaKey>> {
         self.advance_clock(now);
         if !self.outbox.forget_dropped(replica) {
-            self.remove(replica).ok_or(Gone(replica))?;
+            self.remove(replica, how.into()).ok_or(Gone(replica))?;
         }
         match how {
             Detach::Clean => self.counters.detached_clean += 1,
@@ -125,7 +134,8 @@ impl Primary {
     }
 
     pub(super) fn drop_replica(&mut self, replica: ReplicaKey, reason: DropReason) {
-        if self.remove(replica).is_some() {
+        if self.remove(replica, reason.into()).is_some() {
+            self.counters.dropped_by_limit += u64::from(matches!(reason, DropReason::OverLimit(_)));
             self.outbox.dropped.push_back((replica, reason));
         }
     }
@@ -133,7 +143,7 @@ impl Primary {
     /// A replica may be as far behind as its limit allows, apart from what it is credited with.
     fn most_behind(&self) -> Option<u64> {
         let credit = self.config.backlog_capacity as u64;
-        self.output.hard().map(|hard| credit.saturating_add(hard - 1))
+        self.output.limit().hard.map(|hard| credit.saturating_add(hard - 1))
     }
 
     /// Keeps the stream from now on, under a new id: what was written before was not counted (R13).
@@ -149,6 +159,7 @@ impl Primary {
             .keep(self.config.backlog_capacity)
             .expect("a configuration is checked before it is in force");
         self.change_history(id);
+        (self.lag, self.write_rate) = (LagSamples::new(), WriteRate::new(self.end(), self.now));
         Ok(())
     }
 
@@ -176,24 +187,32 @@ impl Primary {
     fn resume(&mut self, replica: ReplicaKey, from: Offset) {
         let credited_to = from.saturating_add(self.config.backlog_capacity as u64).min(self.end());
         self.pin(replica, from, Stage::Online, credited_to);
+        self.come_online(replica);
         self.queue(replica, false);
     }
 
     /// Has the replica share a snapshot that is under way, or else wait for one.
-    fn enter_sync(&mut self, replica: ReplicaKey) {
-        match self.joinable(replica) {
-            Some(snapshot) => self.join(replica, snapshot),
-            None => self.await_snapshot(),
+    fn enter_sync(&mut self, key: ReplicaKey) {
+        let Some(replica) = self.replicas.get_mut(key) else { return };
+        let failed = self.failures.held_back_until(replica.peer.identity());
+        let not_before = failed.filter(|until| *until > self.now);
+        replica.stage = Stage::Waiting { not_before };
+        match self.joinable(key) {
+            Some(snapshot) if not_before.is_none() => self.join(key, snapshot),
+            _ => self.await_snapshot(not_before),
         }
     }
 
     fn joinable(&self, replica: ReplicaKey) -> Option<SnapshotKey> {
+        if self.free_transfers() == 0 {
+            return None;
+        }
         let start = self.stream.backlog()?.start();
         let takes_end_mark = takes_end_mark(&self.replicas.get(replica)?.peer);
         let cut = self.snapshots.joinable(start, takes_end_mark)?.cut;
         let behind = self.end().saturating_since(cut.offset);
         // With less room than that before its limit it might be dropped before it has the image.
-        let most = self.output.hard().map_or(self.config.backlog_capacity as u64, |hard| hard / 2);
+        let most = self.output.limit().hard.map_or(self.config.backlog_capacity as u64, |hard| hard / 2);
         (behind <= most).then_some(cut.snapshot)
     }
 
@@ -204,13 +223,31 @@ impl Primary {
         replica.start_at(backlog.cursor(at).expect("it was found to be kept"));
         replica.credited_to = credited_to;
         replica.stage = stage;
-        self.output.watch(at.max(credited_to));
+        let (charged_from, end) = (at.max(credited_to), backlog.end());
+        let judged = self.output.judge(charged_from, &mut replica.over_since, end, self.now);
+        debug_assert!(judged.is_ok(), "nobody is pinned over the hard limit");
         self.watch_silence(key);
     }
 
-    fn remove(&mut self, key: ReplicaKey) -> Option<Replica> {
+    /// A replica has the stream up to its cursor: from now on it counts.
+    pub(super) fn come_online(&mut self, key: ReplicaKey) {
+        self.acks.set_online(key);
+        self.good.insert(key, self.now);
+        self.waiters.handle_acks(&self.acks);
+        // It may have acknowledged long ago, or never.
+        self.outbox.acks_wanted |= self.waiters.pending() > 0;
+    }
+
+    fn remove(&mut self, key: ReplicaKey, departure: Departure) -> Option<Replica> {
         let mut replica = self.replicas.remove(key)?;
+        if departure.leaves_pin {
+            self.leave_pin(key, &replica);
+        }
+        if departure.fails_sync && replica.is_syncing() {
+            self.note_failed_sync(&replica);
+        }
         self.acks.remove(key);
+        self.good.remove(key);
         self.outbox.forget(key);
         if let (Some(cursor), Some(backlog)) = (replica.cursor.take(), self.stream.backlog_mut()) {
             backlog.release(cursor);
@@ -223,5 +260,46 @@ impl Primary {
             self.timers = Timers { idle_since: Some(self.now), ..Timers::default() };
         }
         Some(replica)
+    }
+
+    /// What follows the last byte that a lost replica told to hold is kept for its return. One without its snapshot
+    /// has nothing to return to.
+    fn leave_pin(&mut self, key: ReplicaKey, replica: &Replica) {
+        let held = self.held_by(key, replica);
+        let Some(backlog) = self.stream.backlog_mut().filter(|_| replica.is_online()) else { return };
+        let Config { resume_pins, max_replicas, .. } = self.config;
+        self.pins.leave(backlog, (&replica.peer, held), resume_pins, self.now, max_replicas);
+    }
+
+    /// It is back: its own cursor pins what it needs, if it can resume at all.
+    fn release_pin(&mut self, key: ReplicaKey) {
+        if let (Some(replica), Some(backlog)) = (self.replicas.get(key), self.stream.backlog_mut()) {
+            self.pins.release_of(backlog, &replica.peer);
+        }
+    }
+}
+
+/// What a replica leaves behind.
+#[derive(Clone, Copy, Debug)]
+struct Departure {
+    /// Its place in the stream: it is likely to come back for the rest.
+    leaves_pin: bool,
+    /// A failed sync, if it had one under way.
+    fails_sync: bool,
+}
+
+impl From<Detach> for Departure {
+    fn from(how: Detach) -> Self {
+        let is_lost = how == Detach::Lost;
+        Self { leaves_pin: is_lost, fails_sync: is_lost }
+    }
+}
+
+impl From<DropReason> for Departure {
+    fn from(reason: DropReason) -> Self {
+        Self {
+            leaves_pin: matches!(reason, DropReason::Silent { .. }),
+            fails_sync: reason != DropReason::HistoryChanged,
+        }
     }
 }

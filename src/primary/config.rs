@@ -2,6 +2,8 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
+use crate::backoff::Backoff;
+use crate::good_replicas::MinReplicas;
 use crate::history::IdRefused;
 use crate::offset::Offset;
 use crate::output::OutputLimit;
@@ -10,17 +12,17 @@ use crate::output::OutputLimit;
 ///
 /// # Memory
 ///
-/// However slow replicas are, the stream takes at most `backlog_capacity`, the hard output limit as it acts, and one
-/// largest unit; to that come two chunks (of a sixteenth of the capacity, from 64 B to 64 KiB), at most four spare
+/// However slow replicas are, the stream takes at most the larger of `backlog_capacity` and the bytes of
+/// `resume_pins`, the hard output limit as it acts, and one largest unit; to that come two chunks (of a sixteenth of the capacity, from 64 B to 64 KiB), at most four spare
 /// ones, 64 bytes for each chunk in the directory, and what is still being let go of in portions. Each replica
 /// may hold one chunk more in its batch. Without a hard limit there is no bound.
 ///
 /// ```
-/// use headwater::Config;
+/// use headwater::{Config, OutputLimit};
 ///
 /// let mut config = Config::default();
 /// config.backlog_capacity = 64 << 20;
-/// config.output_limit.hard = Some(1 << 30);
+/// config.output_limit = OutputLimit { hard: Some(1 << 30), soft: None };
 /// ```
 ///
 /// [`Primary::new`]: crate::Primary::new
@@ -34,8 +36,16 @@ pub struct Config {
     /// The backlog is let go once no replica has been attached for more than this; `None` is never.
     /// Default: 1 h. What is written afterwards is not counted, so the history gets a new id.
     pub backlog_ttl: Option<Duration>,
-    /// What a replica may leave unread before it is dropped. Default: 256 MiB.
+    /// What a replica may leave unread before it is dropped. Default: 256 MiB, or 64 MiB for 60 s.
     pub output_limit: OutputLimit,
+    /// What is kept for replicas that were lost, so that they resume. Default: 64 MiB for 60 s.
+    pub resume_pins: PinBudget,
+    /// How many replicas have to be good for a write to be let in. Default: none.
+    pub min_replicas: MinReplicas,
+    /// What asks replicas to acknowledge at once, for those who wait for them. Default: none, since it must be a unit
+    /// that the host's replicas understand (for Redis: [`wire::get_ack`](crate::wire::get_ack)). Without it
+    /// waiters end when replicas acknowledge by themselves.
+    pub ack_request: Option<Bytes>,
     /// What goes into the stream while replicas are attached, so that they notice a dead link. Default: none,
     /// since it must be a unit that the host's replicas understand (for Redis:
     /// [`wire::heartbeat`](crate::wire::heartbeat)).
@@ -49,6 +59,13 @@ pub struct Config {
     pub snapshot_delay: Duration,
     /// A snapshot fails when the host needs more than this from its cut until it is ready. Default: 1 h.
     pub snapshot_timeout: Duration,
+    /// How long a replica is held back whose last sync failed, told apart by its address and port; `None` is not at
+    /// all. It waits with keep-alives. Resuming is never held back. Default: up to 1 s, doubling up to 60 s.
+    pub sync_backoff: Option<Backoff>,
+    /// Replicas that are given a snapshot at once; others wait for theirs. Default: 16.
+    pub max_transfers: usize,
+    /// Callers that wait at once; one counts until its event is taken. Default: 100,000.
+    pub max_waiters: usize,
     /// Replicas attached at once; a dropped one counts until its event is taken. Default: 1,000.
     pub max_replicas: usize,
     /// Bytes in one unit. Default: 1 GiB. A larger one breaks the history: see [`Primary::write`].
@@ -61,6 +78,16 @@ pub struct Config {
     /// [`Primary::write_to`]: crate::Primary::write_to
     /// [`Primary::take_batch`]: crate::Primary::take_batch
     pub max_send: usize,
+}
+
+/// How much of the stream is kept for replicas that were lost, and for how long. Both bounds are for all of them
+/// together: the deepest counts. None is kept for one that left cleanly or was dropped by its output limit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PinBudget {
+    /// Bytes between the place where a replica left off and the end of the stream. With 0 nothing is kept.
+    pub bytes: u64,
+    /// Since it was lost.
+    pub lasting: Duration,
 }
 
 /// A unit that goes into the stream at intervals.
@@ -78,11 +105,17 @@ impl Default for Config {
             backlog_capacity: 1 << 20,
             backlog_ttl: Some(Duration::from_secs(3600)),
             output_limit: OutputLimit::default(),
+            resume_pins: PinBudget { bytes: 64 << 20, lasting: Duration::from_secs(60) },
+            min_replicas: MinReplicas::default(),
+            ack_request: None,
             heartbeat: None,
             keep_alive: Duration::from_secs(1),
             replica_timeout: Duration::from_secs(60),
             snapshot_delay: Duration::ZERO,
             snapshot_timeout: Duration::from_secs(3600),
+            sync_backoff: Some(Backoff::default()),
+            max_transfers: 16,
+            max_waiters: 100_000,
             max_replicas: 1000,
             max_unit: 1 << 30,
             max_send: 1 << 20,
@@ -112,9 +145,19 @@ pub enum ConfigError {
     /// The first id is no id.
     #[error(transparent)]
     Id(IdRefused),
-    /// A heartbeat larger than a unit may be.
-    #[error("the heartbeat has {bytes} bytes, a unit at most {max_unit}")]
-    HeartbeatTooLarge {
+    /// A soft limit that can never be reached before the hard one.
+    #[error("the soft output limit is {soft} bytes, above the hard one of {hard}")]
+    SoftAboveHard {
+        /// Bytes of the soft limit.
+        soft: u64,
+        /// Bytes of the hard limit.
+        hard: u64,
+    },
+    /// A payload of the core's own that is larger than a unit may be.
+    #[error("the {setting} has {bytes} bytes, a unit at most {max_unit}")]
+    PayloadTooLarge {
+        /// The field's name.
+        setting: &'static str,
         /// Bytes in its payload.
         bytes: usize,
         /// The bound.
@@ -129,15 +172,34 @@ impl Config {
     ///
     /// [`ConfigError`] naming the first setting that can't work.
     pub fn check(&self) -> Result<(), ConfigError> {
+        self.check_zeros()?;
+        for (setting, bytes) in [("backlog_capacity", self.backlog_capacity), ("max_unit", self.max_unit)] {
+            if Offset::new(bytes as u64).is_none() {
+                return Err(ConfigError::TooLarge { setting, bytes: bytes as u64 });
+            }
+        }
+        if let (Some(soft), Some(hard)) = (self.output_limit.soft, self.output_limit.hard)
+            && soft.bytes > hard
+        {
+            return Err(ConfigError::SoftAboveHard { soft: soft.bytes, hard });
+        }
+        self.check_payloads()
+    }
+
+    fn check_zeros(&self) -> Result<(), ConfigError> {
         let heartbeat = self.heartbeat.as_ref();
         for (setting, zero) in [
             ("backlog_capacity", self.backlog_capacity == 0),
             ("output_limit.hard", self.output_limit.hard == Some(0)),
+            ("output_limit.soft", self.output_limit.soft.is_some_and(|soft| soft.bytes == 0)),
+            ("ack_request", self.ack_request.as_ref().is_some_and(Bytes::is_empty)),
             ("heartbeat.payload", heartbeat.is_some_and(|beat| beat.payload.is_empty())),
             ("heartbeat.period", heartbeat.is_some_and(|beat| beat.period.is_zero())),
             ("keep_alive", self.keep_alive.is_zero()),
             ("replica_timeout", self.replica_timeout.is_zero()),
             ("snapshot_timeout", self.snapshot_timeout.is_zero()),
+            ("max_transfers", self.max_transfers == 0),
+            ("max_waiters", self.max_waiters == 0),
             ("max_replicas", self.max_replicas == 0),
             ("max_unit", self.max_unit == 0),
             ("max_send", self.max_send == 0),
@@ -146,16 +208,16 @@ impl Config {
                 return Err(ConfigError::Zero { setting });
             }
         }
-        for (setting, bytes) in [("backlog_capacity", self.backlog_capacity), ("max_unit", self.max_unit)] {
-            if Offset::new(bytes as u64).is_none() {
-                return Err(ConfigError::TooLarge { setting, bytes: bytes as u64 });
-            }
-        }
-        match heartbeat {
-            Some(beat) if beat.payload.len() > self.max_unit => {
-                Err(ConfigError::HeartbeatTooLarge { bytes: beat.payload.len(), max_unit: self.max_unit })
-            }
-            _ => Ok(()),
-        }
+        Ok(())
+    }
+
+    fn check_payloads(&self) -> Result<(), ConfigError> {
+        let max_unit = self.max_unit;
+        let heartbeat = self.heartbeat.as_ref().map(|heartbeat| ("heartbeat", &heartbeat.payload));
+        let request = self.ack_request.as_ref().map(|request| ("ack_request", request));
+        let too_large = heartbeat.into_iter().chain(request).find(|(_, payload)| payload.len() > max_unit);
+        too_large.map_or(Ok(()), |(setting, payload)| {
+            Err(ConfigError::PayloadTooLarge { setting, bytes: payload.len(), max_unit })
+        })
     }
 }

@@ -1,17 +1,30 @@
 use core::time::Duration;
 
+use crate::good_replicas::NotEnoughReplicas;
 use crate::id::ReplicationId;
-use crate::key::{ReplicaKey, SnapshotKey};
+use crate::key::{ReplicaKey, SnapshotKey, WaiterKey};
 use crate::offset::Offset;
-use crate::snapshots::{Cut, Framing};
+use crate::output::OverLimit;
+use crate::snapshots::{Cut, Framing, SyncForecast};
+use crate::waiters::WaitEnd;
 
 /// Something for the host to act on. Drain with [`Primary::poll_event`](crate::Primary::poll_event).
 ///
-/// They come in the order of the variants here, those of one variant in an order that the inputs determine. None
-/// names a replica after its [`Event::Dropped`] or after [`Primary::detach`](crate::Primary::detach).
+/// They come in the order of the variants here; replicas of one variant in order of arrival if one input is the
+/// reason, else in the order of the inputs. None
+/// names a replica after its [`Event::Dropped`] or after [`Primary::detach`](crate::Primary::detach), nor a waiter
+/// after [`Primary::cancel_wait`](crate::Primary::cancel_wait).
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
+    /// A pending [`Primary::wait`](crate::Primary::wait) is over: answer its caller. Those of one ack come by the
+    /// number of replicas asked for, then by target.
+    WaitEnded {
+        /// Whose.
+        waiter: WaiterKey,
+        /// How, with the counts of the moment at which it ended.
+        end: WaitEnd,
+    },
     /// Close this replica's connection: the core has forgotten it already.
     Dropped {
         /// Who.
@@ -32,10 +45,20 @@ pub enum Event {
     /// Draw a random id and hand it to [`Primary::supply_id`](crate::Primary::supply_id): the next change of
     /// history takes it.
     IdWanted,
+    /// Writes are refused from now on: too few replicas are good.
+    GateClosed(NotEnoughReplicas),
+    /// Writes are let in again.
+    GateOpened {
+        /// Replicas that are good now.
+        good: usize,
+    },
+    /// The sync that is wanted next is expected to fail by the output limit. It is tried all the same; say to people
+    /// which settings would let it succeed.
+    SyncUnlikely(SyncForecast),
     /// Call [`Primary::begin_snapshot`](crate::Primary::begin_snapshot). Comes again with each keep-alive
     /// while it has not been called.
     SnapshotWanted {
-        /// Replicas that wait for one.
+        /// Replicas that would share it.
         waiting: usize,
         /// Whether all of them take an end mark, so that nobody is left over from
         /// [`Framing::EndMarked`].
@@ -84,13 +107,8 @@ pub enum DropReason {
         applied: Offset,
     },
     /// It reads too slowly.
-    #[error("{unsent} bytes wait to be sent to it, the limit is {limit}")]
-    OutputLimit {
-        /// Bytes yet to be sent that count against the limit.
-        unsent: u64,
-        /// The effective hard limit.
-        limit: u64,
-    },
+    #[error(transparent)]
+    OverLimit(OverLimit),
     /// Nothing was heard from it.
     #[error("nothing was heard from it for {silent:?}, the timeout is {timeout:?}")]
     Silent {

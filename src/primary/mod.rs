@@ -4,6 +4,7 @@ mod config;
 mod event;
 mod outbox;
 mod peer;
+mod pins;
 mod replica;
 mod report;
 mod send;
@@ -11,10 +12,11 @@ mod stream;
 mod sync;
 mod timers;
 mod unit;
+mod wait;
 
 pub use attach::{Answer, AttachError, Attached, Detach};
 pub use batch::Batch;
-pub use config::{Config, ConfigError, Heartbeat};
+pub use config::{Config, ConfigError, Heartbeat, PinBudget};
 pub use event::{DropReason, Event};
 pub use peer::Peer;
 pub use report::{BacklogReport, Counters, ReplicaReport, ReplicaState, Report};
@@ -23,24 +25,32 @@ pub use send::SendError;
 pub use send::{Sent, SentError};
 pub use sync::SnapshotError;
 pub use unit::{Context, Unit};
+pub use wait::LocalFsyncError;
 
 use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::Bytes;
 
 use outbox::Outbox;
-use replica::{Replica, Stage};
+use pins::ResumePins;
+use replica::Replica;
 use stream::Stream;
 use timers::Timers;
 
-use crate::acks::{Ack, AckRefused, Acks};
+use crate::acks::{Ack, AckRefused, Acks, Level};
 use crate::backlog::{StreamFull, ZeroCapacity};
+use crate::good_replicas::{GoodReplicas, NotEnoughReplicas};
 use crate::history::{History, IdRefused};
 use crate::id::ReplicationId;
 use crate::key::{Gone, ReplicaKey};
+use crate::lag::{Lag, LagSamples};
 use crate::offset::Offset;
 use crate::output::OutputMeter;
 use crate::slots::Slots;
-use crate::snapshots::Snapshots;
+use crate::snapshots::{Failures, Snapshots, SyncRecord, WriteRate};
 use crate::time::Timestamp;
+use crate::waiters::Waiters;
 
 /// Feeds replicas: owns the stream, and knows each replica's life.
 ///
@@ -48,14 +58,16 @@ use crate::time::Timestamp;
 ///
 /// Its methods are of four kinds:
 ///
-/// - what the host wants: [`write`](Self::write), [`append`](Self::append), [`attach`](Self::attach),
-///   [`detach`](Self::detach), [`begin_snapshot`](Self::begin_snapshot), [`reconfigure`](Self::reconfigure);
+/// - what the host wants: [`write`](Self::write), [`append`](Self::append), [`wait`](Self::wait),
+///   [`attach`](Self::attach), [`detach`](Self::detach), [`begin_snapshot`](Self::begin_snapshot),
+///   [`reconfigure`](Self::reconfigure);
 /// - what happened outside: `handle_…`, and [`supply_id`](Self::supply_id);
 /// - what the host is to take and to do: [`poll_event`](Self::poll_event), [`poll_timeout`](Self::poll_timeout),
 ///   and the bytes, by one of three ways: [`write_to`](Self::write_to) for a host that is told when a socket is
 ///   writable, [`take_batch`](Self::take_batch) for one that writes in another task, [`unsent`](Self::unsent)
 ///   for all others;
-/// - a plain look: [`end`](Self::end), [`report`](Self::report).
+/// - a plain look: [`end`](Self::end), [`admit_write`](Self::admit_write), [`good`](Self::good),
+///   [`report`](Self::report).
 ///
 /// `now` may come from any clock that does not go back; one that does stands still. A stream that nobody has
 /// asked for is not kept and not counted: the first replica starts it, under a new id (R13).
@@ -94,8 +106,19 @@ pub struct Primary {
     replicas: Slots<Replica>,
     arrivals: u64,
     acks: Acks,
+    good: GoodReplicas,
+    /// Whether the host takes the gate for open.
+    is_gate_open: bool,
+    waiters: Waiters,
     output: OutputMeter,
+    pins: ResumePins,
+    lag: LagSamples,
+    write_rate: WriteRate,
     snapshots: Snapshots,
+    sync_record: SyncRecord,
+    /// The host knows what is expected of the sync that it is asked for.
+    is_forecast_told: bool,
+    failures: Failures,
     timers: Timers,
     outbox: Outbox,
     counters: Counters,
@@ -115,6 +138,9 @@ pub struct Written<R> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteRefused {
+    /// Fewer replicas are good than [`Config::min_replicas`] asks for.
+    #[error(transparent)]
+    NotEnough(#[from] NotEnoughReplicas),
     /// The largest unit would go past the last offset.
     #[error(transparent)]
     StreamFull(#[from] StreamFull),
@@ -148,6 +174,8 @@ impl Primary {
         Ok(Self {
             history: History::new(id)?,
             output: OutputMeter::new(config.output_limit, config.backlog_capacity),
+            good: GoodReplicas::new(config.min_replicas),
+            waiters: Waiters::new(config.max_waiters),
             config,
             now,
             fresh_id: None,
@@ -156,7 +184,14 @@ impl Primary {
             replicas: Slots::new(),
             arrivals: 0,
             acks: Acks::default(),
+            is_gate_open: true,
+            pins: ResumePins::default(),
+            lag: LagSamples::new(),
+            write_rate: WriteRate::new(Offset::ZERO, now),
             snapshots: Snapshots::default(),
+            sync_record: SyncRecord::default(),
+            is_forecast_told: false,
+            failures: Failures::default(),
             timers: Timers::default(),
             outbox: Outbox { id_wanted: true, ..Outbox::default() },
             counters: Counters::default(),
@@ -167,7 +202,8 @@ impl Primary {
     ///
     /// All refusals come before `apply` runs. Should it panic, or put more than [`Config::max_unit`], the data
     /// has moved on without the stream: the history breaks. All replicas are dropped, the backlog is let go of,
-    /// and a new id follows, with the next replica at the latest ([`Event::HistoryChanged`]). May drop a replica that crosses its output limit.
+    /// and a new id follows, with the next replica at the latest ([`Event::HistoryChanged`]). May drop a replica that
+    /// crosses its output limit.
     ///
     /// # Errors
     ///
@@ -179,10 +215,50 @@ impl Primary {
         apply: impl FnOnce(&mut Unit<'_>) -> R,
     ) -> Result<Written<R>, WriteRefused> {
         self.advance_clock(now);
+        self.good.admit_write(self.now)?;
+        self.write_ungated(now, apply)
+    }
+
+    /// [`Primary::write`], whether enough replicas are good or not: for what nobody asked for, and so nobody can be
+    /// refused, such as an eviction.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteRefused::StreamFull`]; `apply` was not run.
+    #[inline]
+    pub fn write_ungated<R>(
+        &mut self,
+        now: Timestamp,
+        apply: impl FnOnce(&mut Unit<'_>) -> R,
+    ) -> Result<Written<R>, WriteRefused> {
+        self.advance_clock(now);
         self.stream.check_room(self.config.max_unit)?;
         let mut unit = Unit::open(self);
         let value = apply(&mut unit);
         Ok(Written { value, end: unit.end() })
+    }
+
+    /// Whether [`Primary::write`] would be let in at `now`: for a host that has to know before, such as when a
+    /// command is queued for a transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteRefused`].
+    pub fn admit_write(&self, now: Timestamp) -> Result<(), WriteRefused> {
+        self.good.admit_write(now.max(self.now))?;
+        Ok(self.stream.check_room(self.config.max_unit)?)
+    }
+
+    /// How many replicas are good at `now`: online, and heard from within
+    /// [`MinReplicas::max_lag`](crate::MinReplicas::max_lag).
+    pub fn good(&self, now: Timestamp) -> usize {
+        self.good.good(now.max(self.now))
+    }
+
+    /// How many replicas are good at `now` and have acknowledged `offset`. Looks at each of them.
+    pub fn good_at(&self, offset: Offset, now: Timestamp) -> usize {
+        let now = now.max(self.now);
+        self.acks.holders(offset, Level::Applied).filter(|replica| self.good.is_good(*replica, now)).count()
     }
 
     /// Lets a whole unit, which the host has applied already, enter the stream, and tells its end.
@@ -195,15 +271,17 @@ impl Primary {
         self.advance_clock(now);
         let max_unit = self.config.max_unit;
         let backlog = self.stream.backlog_mut()?;
+        let start = backlog.end();
         if unit.len() > max_unit || backlog.append(unit).is_err() {
             self.break_history();
             return None;
         }
-        self.enforce_output_limit();
+        self.on_grown(start);
         Some(self.stream.end())
     }
 
-    /// Records how far `replica` holds the stream. Opens the stream behind an end-marked snapshot.
+    /// Records how far `replica` holds the stream. Opens the stream behind an end-marked snapshot, ends waits, and may
+    /// open the gate.
     ///
     /// An offset below an earlier one only tells that the replica lives.
     ///
@@ -212,20 +290,31 @@ impl Primary {
     /// [`AckError::Gone`], or [`AckError::Dropped`] for an ack that can't be true.
     pub fn handle_ack(&mut self, replica: ReplicaKey, ack: Ack, now: Timestamp) -> Result<(), AckError> {
         self.handle_alive(replica, now)?;
-        let lent = self.replicas.get(replica).ok_or(Gone(replica))?.lent;
-        if let Err(refused) = self.acks.record(replica, ack, lent) {
-            let reason = match refused {
-                AckRefused::Gone(gone) => return Err(gone.into()),
-                AckRefused::BeyondLent { acked, lent } => DropReason::AckBeyondLent { acked, lent },
-                AckRefused::FsyncedBeyondApplied { fsynced, applied } => {
-                    DropReason::FsyncedBeyondApplied { fsynced, applied }
+        self.note_age(replica);
+        let attached = self.replicas.get_mut(replica).ok_or(Gone(replica))?;
+        match self.acks.record(replica, ack, attached.lent) {
+            Ok(is_news) => {
+                attached.acked_at = Some(self.now);
+                self.on_acked(replica);
+                if is_news {
+                    self.waiters.handle_acks(&self.acks);
                 }
-            };
-            self.drop_replica(replica, reason);
-            return Err(AckError::Dropped { replica, reason });
+                Ok(())
+            }
+            Err(refused) => Err(self.drop_liar(replica, refused)),
         }
-        self.on_acked(replica);
-        Ok(())
+    }
+
+    fn drop_liar(&mut self, replica: ReplicaKey, refused: AckRefused) -> AckError {
+        let reason = match refused {
+            AckRefused::Gone(gone) => return gone.into(),
+            AckRefused::BeyondLent { acked, lent } => DropReason::AckBeyondLent { acked, lent },
+            AckRefused::FsyncedBeyondApplied { fsynced, applied } => {
+                DropReason::FsyncedBeyondApplied { fsynced, applied }
+            }
+        };
+        self.drop_replica(replica, reason);
+        AckError::Dropped { replica, reason }
     }
 
     /// Notes a sign of life of `replica` that is no ack (for Redis: an empty line).
@@ -236,11 +325,17 @@ impl Primary {
     pub fn handle_alive(&mut self, replica: ReplicaKey, now: Timestamp) -> Result<(), Gone<ReplicaKey>> {
         self.advance_clock(now);
         self.replicas.get_mut(replica).ok_or(Gone(replica))?.heard = self.now;
+        self.good.heard(replica, self.now);
         Ok(())
     }
 
     /// Takes the next thing for the host to act on, in the order of [`Event`]'s variants.
+    ///
+    /// A request for acks may enter the stream here, after what ended and before what is to be sent.
     pub fn poll_event(&mut self) -> Option<Event> {
+        if let Some((waiter, end)) = self.waiters.poll_ended() {
+            return Some(Event::WaitEnded { waiter, end });
+        }
         if let Some((replica, reason)) = self.outbox.dropped.pop_front() {
             return Some(Event::Dropped { replica, reason });
         }
@@ -253,9 +348,25 @@ impl Primary {
         if core::mem::take(&mut self.outbox.id_wanted) {
             return Some(Event::IdWanted);
         }
-        self.poll_snapshot_event()
-            .or_else(|| self.outbox.keep_alives.pop_front().map(Event::KeepAlive))
-            .or_else(|| self.poll_send())
+        let event = self
+            .poll_gate()
+            .or_else(|| self.poll_snapshot_event())
+            .or_else(|| self.outbox.keep_alives.pop_front().map(Event::KeepAlive));
+        if event.is_none() && self.request_acks() {
+            return self.poll_event(); // it may have crossed somebody's limit
+        }
+        event.or_else(|| self.poll_send())
+    }
+
+    fn poll_gate(&mut self) -> Option<Event> {
+        let verdict = self.good.admit_write(self.now);
+        if core::mem::replace(&mut self.is_gate_open, verdict.is_ok()) == verdict.is_ok() {
+            return None;
+        }
+        Some(match verdict {
+            Ok(()) => Event::GateOpened { good: self.good(self.now) },
+            Err(refused) => Event::GateClosed(refused),
+        })
     }
 
     /// Takes the id for the next change of history: the answer to [`Event::IdWanted`].
@@ -277,7 +388,8 @@ impl Primary {
         &self.config
     }
 
-    /// Puts another configuration in force. May drop replicas that a lower output limit or timeout finds late.
+    /// Puts another configuration in force. May drop replicas that a lower output limit or timeout finds late, and
+    /// close or open the gate. Those who wait already keep their timeouts.
     ///
     /// # Errors
     ///
@@ -290,7 +402,13 @@ impl Primary {
         let beats_anew = config.heartbeat.as_ref().map(|beat| beat.period)
             != self.config.heartbeat.as_ref().map(|beat| beat.period);
         self.config = config;
+        self.good.set_limits(self.config.min_replicas, self.now);
+        self.waiters.set_max(self.config.max_waiters);
         self.judge_output();
+        self.enforce_pins();
+        if self.config.sync_backoff.is_none() {
+            self.forgive_failures();
+        }
         if beats_anew {
             self.timers.heartbeat_at = self.first_heartbeat();
         }
@@ -311,9 +429,10 @@ impl Primary {
         self.counters = Counters::default();
     }
 
-    /// Every figure at this instant.
+    /// Every figure at this instant. Looks at each replica.
     pub fn report(&self, now: Timestamp) -> Report {
         let now = now.max(self.now);
+        let pinned = self.pins.oldest().map_or(0, |oldest| self.end().saturating_since(oldest));
         let mut replicas: Vec<_> = self.replicas.iter().collect();
         replicas.sort_unstable_by_key(|(_, replica)| replica.arrival);
         Report {
@@ -327,6 +446,13 @@ impl Primary {
             }),
             retired_memory: self.stream.retired_memory(),
             backlog_capacity: self.config.backlog_capacity,
+            resume_pins: self.pins.len(),
+            pinned,
+            min_replicas: self.config.min_replicas,
+            good: self.good(now),
+            waiters: self.waiters.pending(),
+            local_fsynced: self.waiters.local_fsynced(),
+            lag_error: self.lag.error(),
             replicas: replicas
                 .into_iter()
                 .map(|(key, replica)| self.report_replica(key, replica, now))
@@ -345,6 +471,14 @@ impl Primary {
             self.replicas.iter().filter(|(_, replica)| replica.snapshot() == Some(key)).count()
         });
         self.outbox.sends.check_invariants();
+        self.acks.check_invariants();
+        self.good.check_invariants();
+        self.waiters.check_invariants(&self.acks);
+        assert!(self.replicas.len() > 0 || self.acks.online() == 0, "who is gone does not count");
+        assert!(
+            self.stream.backlog().is_some() || self.pins.len() == 0,
+            "nothing is pinned in a stream that is gone"
+        );
         assert!(self.stream.backlog().is_some() || self.replicas.len() == 0, "who is attached has a stream");
         for (key, replica) in self.replicas.iter() {
             self.check_replica(key, replica);
@@ -353,13 +487,20 @@ impl Primary {
 
     fn check_replica(&self, key: ReplicaKey, replica: &Replica) {
         let cursor = replica.cursor.as_ref().map(crate::Cursor::offset);
-        assert_eq!(cursor.is_none(), replica.stage == Stage::Waiting, "who waits for no snapshot is pinned");
+        assert_eq!(
+            cursor.is_none(),
+            replica.held_back_until().is_some(),
+            "who waits for no snapshot is pinned"
+        );
         assert!(cursor.is_none_or(|cursor| cursor <= replica.lent), "what was sent was lent");
         assert!(replica.lent <= self.end(), "what was lent was there");
         let acked = self.acks.of(key).map(|ack| ack.applied);
         assert!(acked.is_none_or(|acked| acked <= replica.lent), "what was acknowledged was lent");
         let unsent = replica.charged_from().map_or(0, |from| self.end().saturating_since(from));
-        assert!(self.output.hard().is_none_or(|hard| unsent < hard), "nobody is over the output limit");
+        let limit = self.output.limit();
+        assert!(limit.hard.is_none_or(|hard| unsent < hard), "nobody is over the hard output limit");
+        let is_over = limit.soft.is_some_and(|soft| unsent >= soft.bytes);
+        assert_eq!(replica.over_since.is_some(), is_over, "who is over the soft output limit is known");
         if let Some(snapshot) = replica.snapshot() {
             assert!(self.snapshots.get(snapshot).is_ok(), "a snapshot lives as long as a replica needs it");
         }
@@ -368,14 +509,43 @@ impl Primary {
     }
 
     fn report_replica(&self, key: ReplicaKey, replica: &Replica, now: Timestamp) -> ReplicaReport {
-        let unsent = replica.cursor.as_ref().map_or(0, |cursor| self.end().saturating_since(cursor.offset()));
+        let ack = self.acks.of(key);
+        let held_back = replica.held_back_until().flatten();
         ReplicaReport {
             replica: key,
             peer: replica.peer.clone(),
             state: replica.state(),
-            acked: self.acks.of(key).map(|ack| ack.applied),
-            unsent,
+            acked: ack.map(|ack| ack.applied),
+            fsynced: ack.and_then(|ack| ack.fsynced),
+            unsent: replica.cursor.as_ref().map_or(0, |cursor| self.end().saturating_since(cursor.offset())),
+            lag: replica.is_online().then(|| self.lag_of(key, replica, now)),
             last_heard: now.saturating_since(replica.heard),
+            last_ack: replica.acked_at.map(|at| now.saturating_since(at)),
+            is_good: self.good.is_good(key, now),
+            over_soft_limit: replica.over_since.map(|since| now.saturating_since(since)),
+            held_back: held_back.map(|until| until.saturating_since(now)).filter(|span| !span.is_zero()),
+        }
+    }
+
+    fn lag_of(&self, key: ReplicaKey, replica: &Replica, now: Timestamp) -> Lag {
+        let held = self.held_by(key, replica);
+        let age = self.lag.appended_at(held, self.end()).map(|at| now.saturating_since(at));
+        let highest_age = replica.highest_age.max(age.unwrap_or_default());
+        Lag { bytes: self.end().saturating_since(held), age, highest_age }
+    }
+
+    /// How much of the stream a replica is known to hold, once it is online.
+    fn held_by(&self, key: ReplicaKey, replica: &Replica) -> Offset {
+        self.acks.of(key).map_or(replica.began_at, |ack| ack.applied.max(replica.began_at))
+    }
+
+    /// An ack is about to come: until then a replica's lag grows.
+    fn note_age(&mut self, key: ReplicaKey) {
+        let Some(replica) = self.replicas.get(key).filter(|replica| replica.is_online()) else { return };
+        let oldest = self.lag.appended_at(self.held_by(key, replica), self.end());
+        let age = oldest.map_or(Duration::ZERO, |at| self.now.saturating_since(at));
+        if let Some(replica) = self.replicas.get_mut(key) {
+            replica.highest_age = replica.highest_age.max(age);
         }
     }
 
@@ -388,42 +558,90 @@ impl Primary {
     /// Ends the staged unit.
     #[inline]
     fn commit(&mut self) -> Offset {
+        let start = self.stream.end();
         if let Some(backlog) = self.stream.backlog_mut() {
             backlog.commit();
-            self.enforce_output_limit();
+            self.on_grown(start);
         }
         self.stream.end()
     }
 
+    /// Puts a payload of the core's own into the stream. Tells whether it entered: a full stream ends by silence, since
+    /// nothing can be said in it any more.
+    fn append_own(&mut self, payload: &Bytes) -> bool {
+        let start = self.stream.end();
+        let has_entered = self.stream.backlog_mut().is_some_and(|backlog| backlog.append(payload).is_ok());
+        if has_entered {
+            self.on_grown(start);
+        }
+        has_entered
+    }
+
+    /// The stream has grown from `start`. Whatever the number of replicas, this compares a few figures.
     #[inline]
-    fn enforce_output_limit(&mut self) {
-        if self.output.may_be_crossed(self.stream.end()) {
+    fn on_grown(&mut self, start: Offset) {
+        let end = self.stream.end();
+        if self.lag.is_due(self.now) {
+            self.take_sample(start);
+        }
+        if self.output.may_be_crossed(end) {
             self.judge_output();
+        }
+        if self.pins.may_be_over(end) {
+            self.enforce_pins();
+        }
+    }
+
+    #[cold]
+    fn take_sample(&mut self, start: Offset) {
+        let held = |(key, replica)| self.held_by(key, replica);
+        let needed_from = self.replicas.iter().map(held).min().unwrap_or(start);
+        self.lag.take(start, needed_from, self.now);
+        self.write_rate.note(start, self.now);
+    }
+
+    #[cold]
+    fn enforce_pins(&mut self) {
+        if let Some(backlog) = self.stream.backlog_mut() {
+            self.pins.enforce(backlog, self.config.resume_pins, self.now);
         }
     }
 
     /// Drops every replica over the output limit, and finds the nearest crossing of the others.
     #[cold]
     fn judge_output(&mut self) {
-        let end = self.stream.end();
+        let (end, now) = (self.stream.end(), self.now);
         self.output.restart();
         let mut over = Vec::new();
-        for (key, replica) in self.replicas.iter() {
+        for (key, replica) in self.replicas.iter_mut() {
             let Some(from) = replica.charged_from() else { continue };
-            if let Err(crossed) = self.output.judge(from, end) {
-                over.push((key, DropReason::OutputLimit { unsent: crossed.unsent, limit: crossed.limit }));
+            if let Err(crossed) = self.output.judge(from, &mut replica.over_since, end, now) {
+                over.push((replica.arrival, key, DropReason::OverLimit(crossed)));
             }
         }
-        for (key, reason) in over {
+        self.drop_all(over);
+    }
+
+    /// Drops replicas in order of arrival, which comes first of each.
+    fn drop_all(&mut self, mut replicas: Vec<(u64, ReplicaKey, DropReason)>) {
+        replicas.sort_unstable_by_key(|(arrival, ..)| *arrival);
+        for (_, key, reason) in replicas {
             self.drop_replica(key, reason);
         }
+    }
+
+    /// The replicas that `wanted` picks, in order of arrival.
+    fn replicas_that(&self, wanted: impl Fn(&Replica) -> bool) -> Vec<ReplicaKey> {
+        let picked = self.replicas.iter().filter(|(_, replica)| wanted(replica));
+        let mut picked: Vec<_> = picked.map(|(key, replica)| (replica.arrival, key)).collect();
+        picked.sort_unstable();
+        picked.into_iter().map(|(_, key)| key).collect()
     }
 
     /// What is applied and what is in the stream differ, so nobody may go on from it.
     #[cold]
     fn break_history(&mut self) {
-        let attached: Vec<_> = self.replicas.iter().map(|(key, _)| key).collect();
-        for replica in attached {
+        for replica in self.replicas_that(|_| true) {
             self.drop_replica(replica, DropReason::HistoryChanged);
         }
         self.stop_stream();
@@ -432,6 +650,9 @@ impl Primary {
     /// Keeps nothing any more. What is written from now on is not counted, hence the new id (R19); without one at
     /// hand the old one stays, by which nobody can resume, and the next replica gets the new one.
     fn stop_stream(&mut self) {
+        if let Some(backlog) = self.stream.backlog_mut() {
+            self.pins.release_all(backlog);
+        }
         self.stream.retire();
         self.timers.idle_since = None;
         if let Some(id) = self.fresh_id.take() {

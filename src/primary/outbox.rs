@@ -3,6 +3,7 @@ use alloc::collections::VecDeque;
 use super::event::DropReason;
 use crate::key::{ReplicaKey, SnapshotKey};
 use crate::offset::Offset;
+use crate::snapshots::SyncForecast;
 
 /// What the host has yet to be told. Each object has at most one entry of a kind, so it is as bounded as they are.
 #[derive(Debug, Default)]
@@ -11,7 +12,11 @@ pub(crate) struct Outbox {
     pub(crate) over: VecDeque<SnapshotKey>,
     pub(crate) history_changed: bool,
     pub(crate) id_wanted: bool,
+    /// For [`Event::SyncUnlikely`](super::Event::SyncUnlikely).
+    pub(crate) forecast: Option<SyncForecast>,
     pub(crate) snapshot_wanted: bool,
+    /// Somebody waits for replicas: they are to be asked for acks, once for all.
+    pub(crate) acks_wanted: bool,
     pub(crate) transfers: VecDeque<ReplicaKey>,
     pub(crate) keep_alives: VecDeque<ReplicaKey>,
     pub(crate) sends: Sends,

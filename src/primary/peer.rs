@@ -38,4 +38,9 @@ impl Peer {
             version: None,
         }
     }
+
+    /// By what it is known when it comes back.
+    pub(crate) fn identity(&self) -> (&str, i64) {
+        (&self.address, self.port)
+    }
 }

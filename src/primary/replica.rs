@@ -23,8 +23,19 @@ pub(crate) struct Replica {
     pub(crate) lent: Offset,
     /// What it was handed at attach, by a resume, is not charged to it: it would be dropped again for ever.
     pub(crate) credited_to: Offset,
+    /// Since when it has been over the soft output limit, without a break.
+    pub(crate) over_since: Option<Timestamp>,
     /// When it was last heard from, or came online (R144).
     pub(crate) heard: Timestamp,
+    /// When it last acknowledged.
+    pub(crate) acked_at: Option<Timestamp>,
+    /// The highest age that a byte had when it was acknowledged, or of one that is not yet.
+    pub(crate) highest_age: Duration,
+    /// Where its part of the stream began: what it holds at least, once it has its snapshot.
+    pub(crate) began_at: Offset,
+    /// Its sync has succeeded once it acknowledges this: what was written meanwhile. `None` afterwards, and for one
+    /// that resumed.
+    pub(crate) synced_at: Option<Offset>,
     pub(crate) batch: BatchPlace,
     /// Whether it stands among those whose next bytes are to be told of.
     pub(crate) queued: bool,
@@ -33,15 +44,20 @@ pub(crate) struct Replica {
 /// How far its life has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Stage {
-    /// Until a snapshot begins.
-    Waiting,
+    /// Until a snapshot begins, which is not before the given moment.
+    Waiting {
+        not_before: Option<Timestamp>,
+    },
     /// Until its snapshot is ready.
     Preparing(SnapshotKey),
     /// Until its snapshot is sent.
     Receiving {
         snapshot: SnapshotKey,
         framing: Framing,
+        begun: Timestamp,
         progress: Timestamp,
+        /// Bytes of the image.
+        sent: u64,
         /// An ack that comes early opens the stream all the same, later.
         acked: bool,
     },
@@ -62,11 +78,16 @@ impl Replica {
         Self {
             peer,
             arrival,
-            stage: Stage::Waiting,
+            stage: Stage::Waiting { not_before: None },
             cursor: None,
             lent: Offset::ZERO,
             credited_to: Offset::ZERO,
+            over_since: None,
             heard: now,
+            acked_at: None,
+            highest_age: Duration::ZERO,
+            began_at: Offset::ZERO,
+            synced_at: None,
             batch: BatchPlace::Home(Batch::default()),
             queued: false,
         }
@@ -74,7 +95,7 @@ impl Replica {
 
     /// Pins the stream for it: all before the cursor is with it, or comes in its snapshot.
     pub(crate) fn start_at(&mut self, cursor: Cursor) {
-        self.lent = cursor.offset();
+        (self.lent, self.began_at) = (cursor.offset(), cursor.offset());
         self.cursor = Some(cursor);
     }
 
@@ -101,18 +122,41 @@ impl Replica {
     pub(crate) const fn snapshot(&self) -> Option<SnapshotKey> {
         match self.stage {
             Stage::Preparing(snapshot) | Stage::Receiving { snapshot, .. } => Some(snapshot),
-            Stage::Waiting | Stage::AwaitingAck | Stage::Online => None,
+            Stage::Waiting { .. } | Stage::AwaitingAck | Stage::Online => None,
         }
     }
 
-    /// Whether it waits for a snapshot to begin.
-    pub(crate) fn waits(&self) -> bool {
-        self.stage == Stage::Waiting
+    /// Whether it waits for a snapshot, and may be given one now.
+    pub(crate) fn may_sync(&self, now: Timestamp) -> bool {
+        self.held_back_until().is_some_and(|until| until.is_none_or(|until| until <= now))
+    }
+
+    /// Of one that waits for a snapshot: until when it gets none.
+    pub(crate) const fn held_back_until(&self) -> Option<Option<Timestamp>> {
+        match self.stage {
+            Stage::Waiting { not_before } => Some(not_before),
+            _ => None,
+        }
+    }
+
+    /// Whether its snapshot is being made or sent.
+    pub(crate) const fn is_in_transfer(&self) -> bool {
+        matches!(self.stage, Stage::Preparing(_) | Stage::Receiving { .. })
+    }
+
+    /// Whether its sync has begun, and may still fail.
+    pub(crate) const fn is_syncing(&self) -> bool {
+        self.is_in_transfer() || self.synced_at.is_some()
+    }
+
+    /// Whether it has its snapshot.
+    pub(crate) const fn is_online(&self) -> bool {
+        matches!(self.stage, Stage::AwaitingAck | Stage::Online)
     }
 
     /// Whether it is told that the link lives: before its transfer only (R86), and never inside the stream.
     pub(crate) const fn is_kept_alive(&self) -> bool {
-        matches!(self.stage, Stage::Waiting | Stage::Preparing(_))
+        matches!(self.stage, Stage::Waiting { .. } | Stage::Preparing(_))
     }
 
     pub(crate) const fn takes_end_mark(&self) -> bool {
@@ -123,7 +167,7 @@ impl Replica {
     /// that does not acknowledge (SYNC) can't be told from a quiet one (R151).
     pub(crate) fn deadline(&self, timeout: Duration) -> Option<Timestamp> {
         match self.stage {
-            Stage::Waiting | Stage::Preparing(_) => None,
+            Stage::Waiting { .. } | Stage::Preparing(_) => None,
             Stage::Receiving { progress, .. } => progress.just_past(timeout),
             Stage::AwaitingAck | Stage::Online if self.peer.acks => self.heard.just_past(timeout),
             Stage::AwaitingAck | Stage::Online => None,
@@ -142,7 +186,7 @@ impl Replica {
 
     pub(crate) const fn state(&self) -> ReplicaState {
         match self.stage {
-            Stage::Waiting => ReplicaState::WaitingForSnapshot,
+            Stage::Waiting { .. } => ReplicaState::WaitingForSnapshot,
             Stage::Preparing(_) => ReplicaState::PreparingSnapshot,
             Stage::Receiving { framing: Framing::Sized, .. } => ReplicaState::ReceivingSized,
             Stage::Receiving { framing: Framing::EndMarked, .. } => ReplicaState::ReceivingEndMarked,

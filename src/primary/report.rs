@@ -2,8 +2,10 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::peer::Peer;
+use crate::good_replicas::MinReplicas;
 use crate::id::ReplicationId;
 use crate::key::ReplicaKey;
+use crate::lag::Lag;
 use crate::offset::Offset;
 
 /// Every figure of a [`Primary`](crate::Primary) at one instant. [`info`](crate::info) prints it.
@@ -22,6 +24,20 @@ pub struct Report {
     pub retired_memory: usize,
     /// [`Config::backlog_capacity`](crate::Config::backlog_capacity).
     pub backlog_capacity: usize,
+    /// Places kept for replicas that were lost.
+    pub resume_pins: usize,
+    /// Bytes between the deepest of these and the end.
+    pub pinned: u64,
+    /// [`Config::min_replicas`](crate::Config::min_replicas).
+    pub min_replicas: MinReplicas,
+    /// How many replicas are good.
+    pub good: usize,
+    /// How many callers wait.
+    pub waiters: usize,
+    /// How far this node's own disk holds the stream, if the host told.
+    pub local_fsynced: Option<Offset>,
+    /// Ages in [`Lag`] are too high by less than this.
+    pub lag_error: Duration,
     /// The attached replicas, in order of arrival.
     pub replicas: Vec<ReplicaReport>,
     /// Requests counted since the start, or since [`Primary::reset_counters`](crate::Primary::reset_counters).
@@ -52,10 +68,22 @@ pub struct ReplicaReport {
     pub state: ReplicaState,
     /// The highest offset it acknowledged; `None` before its first ack.
     pub acked: Option<Offset>,
+    /// The highest offset of which it told that its disk holds it.
+    pub fsynced: Option<Offset>,
     /// Bytes of the stream that wait to be sent to it.
     pub unsent: u64,
+    /// How far it is behind; `None` before it is online.
+    pub lag: Option<Lag>,
     /// Since it was heard from, or came online.
     pub last_heard: Duration,
+    /// Since its last ack, if there was one.
+    pub last_ack: Option<Duration>,
+    /// Whether it counts for [`Config::min_replicas`](crate::Config::min_replicas).
+    pub is_good: bool,
+    /// For how long it has been over the soft output limit, if it is.
+    pub over_soft_limit: Option<Duration>,
+    /// For how long it gets no snapshot yet, since its last sync failed.
+    pub held_back: Option<Duration>,
 }
 
 /// How far a replica's life has come.
@@ -84,6 +112,10 @@ pub struct Counters {
     pub sync_partial_ok: u64,
     /// Requests to resume that were refused (R66). Each is a full sync too.
     pub sync_partial_err: u64,
+    /// Replicas that were dropped by their output limit.
+    pub dropped_by_limit: u64,
+    /// Bytes of the stream that were sent to replicas, each one's counted.
+    pub sent_bytes: u64,
     /// Connections that the host detached cleanly.
     pub detached_clean: u64,
     /// Connections that the host detached as lost.

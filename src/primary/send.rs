@@ -197,6 +197,11 @@ impl Primary {
         let (Some(cursor), Some(backlog)) = (&mut replica.cursor, self.stream.backlog_mut()) else { return };
         backlog.advance(cursor, bytes).expect("no more is sent than was lent");
         replica.lent = replica.lent.max(cursor.offset());
+        self.counters.sent_bytes += bytes as u64;
+        if let (true, Some(from)) = (replica.over_since.is_some(), replica.charged_from()) {
+            // Below its soft limit it is forgiven. If it is not, its deadline stands.
+            let _ = self.output.judge(from, &mut replica.over_since, self.stream.end(), self.now);
+        }
     }
 
     /// Enters an open replica among those whose next bytes are to be told of: after the next

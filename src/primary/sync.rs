@@ -4,7 +4,7 @@ use super::Primary;
 use super::event::{DropReason, Event};
 use super::replica::{Replica, Stage};
 use crate::key::{Gone, ReplicaKey, SnapshotKey};
-use crate::snapshots::{Cut, Framing, Image};
+use crate::snapshots::{Cut, Failures, Framing, Image, Progress};
 use crate::time::{Timestamp, earliest};
 
 /// Why no snapshot was begun. Nothing has changed.
@@ -14,6 +14,12 @@ pub enum SnapshotError {
     /// No replica waits for one, or none that takes its framing.
     #[error("no replica waits for such a snapshot")]
     NobodyWaits,
+    /// Replicas wait for one, but as many as may be are being given theirs.
+    #[error("{max} replicas are being given a snapshot, the most allowed")]
+    TooManyTransfers {
+        /// [`Config::max_transfers`](crate::Config::max_transfers).
+        max: usize,
+    },
     /// As many as there may be replicas; one that is over counts until its event is taken.
     #[error("{max} snapshots are under way, the most allowed")]
     TooManySnapshots {
@@ -25,22 +31,24 @@ pub enum SnapshotError {
 impl Primary {
     /// Cuts the stream for a snapshot: the host takes its image now, of exactly what it has applied.
     ///
-    /// All replicas that wait and can receive such an image share it; the stream after the cut is kept for them.
+    /// All replicas that wait and can receive such an image share it, up to [`Config::max_transfers`]; the stream after
+    /// the cut is kept for them.
     /// The host says [`Primary::handle_snapshot_ready`] once it can send it, which may be at once.
     ///
     /// # Errors
     ///
     /// [`SnapshotError`].
+    ///
+    /// [`Config::max_transfers`]: crate::Config::max_transfers
     pub fn begin_snapshot(&mut self, image: Image, now: Timestamp) -> Result<Cut, SnapshotError> {
         self.advance_clock(now);
         let max = self.config.max_replicas;
         if self.snapshots.len() + self.outbox.over.len() >= max {
             return Err(SnapshotError::TooManySnapshots { max });
         }
-        let shares = |replica: &Replica| replica.waits() && image.framing.suits(replica.takes_end_mark());
-        let sharing = self.replicas_that(shares);
+        let sharing = self.next_in_line(|replica| image.framing.suits(replica.takes_end_mark()));
         if sharing.is_empty() {
-            return Err(SnapshotError::NobodyWaits);
+            return Err(self.why_nobody_shares());
         }
         let (id, offset) = (self.history.id(), self.end());
         let cut =
@@ -49,12 +57,10 @@ impl Primary {
         for replica in sharing {
             self.pin(replica, offset, Stage::Preparing(cut.snapshot), offset);
         }
-        if self.somebody_waits() {
-            self.snapshots.ask_at(Some(self.now)); // those who were left over have waited long enough
-            self.ask_for_snapshot();
-        } else {
-            self.forget_wish();
-        }
+        self.is_forecast_told = false;
+        self.snapshots.ask_at(Some(self.now)); // those who were left over have waited long enough
+        self.outbox.snapshot_wanted = false;
+        self.ask_for_snapshot();
         Ok(cut)
     }
 
@@ -71,6 +77,8 @@ impl Primary {
     ) -> Result<(), Gone<SnapshotKey>> {
         self.advance_clock(now);
         if self.snapshots.set_ready(snapshot)? {
+            let cut_at = self.snapshots.get(snapshot)?.cut_at;
+            self.sync_record.note_made(self.now.saturating_since(cut_at));
             for replica in self.replicas_that(|replica| replica.stage == Stage::Preparing(snapshot)) {
                 self.start_transfer(replica, snapshot);
             }
@@ -95,7 +103,7 @@ impl Primary {
         Ok(())
     }
 
-    /// Some of the image has gone out to `replica`, which renews the deadline of its transfer.
+    /// Of the image `sent` bytes have gone out to `replica` so far, which renews the deadline of its transfer.
     ///
     /// # Errors
     ///
@@ -103,13 +111,15 @@ impl Primary {
     pub fn handle_snapshot_progress(
         &mut self,
         replica: ReplicaKey,
+        sent: u64,
         now: Timestamp,
     ) -> Result<(), Gone<ReplicaKey>> {
         self.advance_clock(now);
-        if let Stage::Receiving { progress, .. } =
+        if let Stage::Receiving { progress, sent: known, .. } =
             &mut self.replicas.get_mut(replica).ok_or(Gone(replica))?.stage
         {
             *progress = self.now;
+            *known = sent.max(*known);
         }
         Ok(())
     }
@@ -124,13 +134,20 @@ impl Primary {
     /// [`Gone`].
     pub fn handle_snapshot_sent(&mut self, key: ReplicaKey, now: Timestamp) -> Result<(), Gone<ReplicaKey>> {
         self.advance_clock(now);
-        let replica = self.replicas.get_mut(key).ok_or(Gone(key))?;
+        let replica = self.replicas.get(key).ok_or(Gone(key))?;
         let Stage::Receiving { snapshot, framing, acked, .. } = replica.stage else { return Ok(()) };
+        if let Some(progress) = self.progress_of(replica) {
+            self.sync_record.note_success(progress);
+        }
+        let end = self.end();
+        let replica = self.replicas.get_mut(key).ok_or(Gone(key))?;
         replica.heard = self.now;
         replica.stage = Stage::AwaitingAck;
+        replica.synced_at = replica.peer.acks.then_some(end);
         self.outbox.transfers.retain(|transfer| *transfer != key);
         self.leave_snapshot(snapshot);
         self.watch_silence(key);
+        self.come_online(key);
         if framing == Framing::Sized || acked {
             self.open_stream(key);
         }
@@ -143,14 +160,56 @@ impl Primary {
         match &mut replica.stage {
             Stage::Receiving { acked, .. } => *acked = true,
             Stage::AwaitingAck => self.open_stream(key),
-            Stage::Waiting | Stage::Preparing(_) | Stage::Online => {}
+            Stage::Waiting { .. } | Stage::Preparing(_) | Stage::Online => {}
+        }
+        self.end_sync(key);
+    }
+
+    /// A sync has succeeded once the replica holds what was written while it lasted: one that is dropped before is
+    /// back for another.
+    fn end_sync(&mut self, key: ReplicaKey) {
+        let Some(acked) = self.acks.of(key) else { return };
+        let Some(replica) = self.replicas.get_mut(key) else { return };
+        if replica.synced_at.take_if(|end| acked.applied >= *end).is_some() {
+            self.failures.forget(replica.peer.identity());
         }
     }
 
+    /// The peer of a replica that is gone is held back the next time.
+    pub(super) fn note_failed_sync(&mut self, replica: &Replica) {
+        if let Some(progress) = self.progress_of(replica) {
+            self.sync_record.note_failure(progress);
+        }
+        if let Some(backoff) = self.config.sync_backoff {
+            let (seed, most) = (self.history.id().bits(), self.config.max_replicas);
+            self.failures.record(replica.peer.identity(), backoff, seed, self.now, most);
+        }
+    }
+
+    /// Forgets all failures, and holds nobody back any more.
+    pub(super) fn forgive_failures(&mut self) {
+        self.failures = Failures::default();
+        for (_, replica) in self.replicas.iter_mut() {
+            if let Stage::Waiting { not_before } = &mut replica.stage {
+                *not_before = None;
+            }
+        }
+    }
+
+    fn progress_of(&self, replica: &Replica) -> Option<Progress> {
+        let Stage::Receiving { snapshot, begun, sent, .. } = replica.stage else { return None };
+        let snapshot = self.snapshots.get(snapshot).ok()?;
+        let [elapsed, transferring] = [snapshot.cut_at, begun].map(|since| self.now.saturating_since(since));
+        Some(Progress { elapsed, transferring, sent, size: snapshot.image.size })
+    }
+
     pub(super) fn poll_snapshot_event(&mut self) -> Option<Event> {
+        if let Some(forecast) = self.outbox.forecast.take() {
+            return Some(Event::SyncUnlikely(forecast));
+        }
         if core::mem::take(&mut self.outbox.snapshot_wanted) {
-            let waiting = self.replicas_that(Replica::waits).len();
-            let taking = self.replicas_that(|replica| replica.waits() && replica.takes_end_mark()).len();
+            let waiting = self.next_in_line(|_| true).len();
+            let taking = self.next_in_line(Replica::takes_end_mark).len();
             return Some(Event::SnapshotWanted { waiting, all_take_end_mark: taking == waiting });
         }
         let replica = self.outbox.transfers.pop_front()?;
@@ -173,27 +232,66 @@ impl Primary {
         }
     }
 
-    /// Has the host asked for a snapshot, at once or when others had time to come and share it.
-    pub(super) fn await_snapshot(&mut self) {
+    /// Has the host asked for a snapshot, at once or when others had time to come and share it, but not before the
+    /// replica may be given one.
+    pub(super) fn await_snapshot(&mut self, not_before: Option<Timestamp>) {
         self.start_keep_alives();
-        self.snapshots.ask_by(self.now.checked_add(self.config.snapshot_delay));
+        let gathered = self.now.checked_add(self.config.snapshot_delay);
+        self.snapshots.ask_by(gathered.max(not_before));
         self.ask_for_snapshot();
     }
 
     /// Asks now if it is time, and again with the next keep-alive: a host may have failed to begin one.
     pub(super) fn ask_for_snapshot(&mut self) {
-        if self.snapshots.must_ask(self.now) {
-            self.outbox.snapshot_wanted = true;
-            self.snapshots.ask_at(self.now.checked_add(self.config.keep_alive));
+        if !self.snapshots.must_ask(self.now) {
+            return;
+        }
+        if self.next_in_line(|_| true).is_empty() {
+            return self.snapshots.ask_at(self.next_return());
+        }
+        self.outbox.snapshot_wanted = true;
+        self.snapshots.ask_at(self.now.checked_add(self.config.keep_alive));
+        if !core::mem::replace(&mut self.is_forecast_told, true) {
+            let write_rate = self.write_rate.at(self.end(), self.now);
+            self.outbox.forecast = self.sync_record.forecast(write_rate, self.output.limit());
         }
     }
 
-    /// Asks no more if nobody waits.
+    /// Asks no more if nobody waits that could be given a snapshot.
     pub(super) fn forget_wish(&mut self) {
-        if !self.somebody_waits() {
-            self.outbox.snapshot_wanted = false;
-            self.snapshots.ask_at(None);
+        if self.next_in_line(|_| true).is_empty() {
+            (self.outbox.snapshot_wanted, self.outbox.forecast) = (false, None);
+            self.is_forecast_told = false;
+            self.snapshots.ask_at(self.next_return());
         }
+    }
+
+    /// When the next replica that is held back may be given a snapshot. Without a free transfer, the end of one
+    /// comes first.
+    fn next_return(&self) -> Option<Timestamp> {
+        let held_back = self.replicas.iter().filter_map(|(_, replica)| replica.held_back_until().flatten());
+        held_back.filter(|until| *until > self.now && self.free_transfers() > 0).min()
+    }
+
+    /// How many replicas more may be given a snapshot.
+    pub(super) fn free_transfers(&self) -> usize {
+        let busy = self.replicas.iter().filter(|(_, replica)| replica.is_in_transfer()).count();
+        self.config.max_transfers.saturating_sub(busy)
+    }
+
+    /// The replicas that `suits` picks of those that would be given a snapshot now, in order of arrival.
+    fn next_in_line(&self, suits: impl Fn(&Replica) -> bool) -> Vec<ReplicaKey> {
+        let mut line = self.replicas_that(|replica| replica.may_sync(self.now) && suits(replica));
+        line.truncate(self.free_transfers());
+        line
+    }
+
+    fn why_nobody_shares(&self) -> SnapshotError {
+        let somebody_waits = self.replicas.iter().any(|(_, replica)| replica.may_sync(self.now));
+        if somebody_waits && self.free_transfers() == 0 {
+            return SnapshotError::TooManyTransfers { max: self.config.max_transfers };
+        }
+        SnapshotError::NobodyWaits
     }
 
     /// Brings forward what a shorter period or delay makes due earlier.
@@ -202,13 +300,9 @@ impl Primary {
             let next = self.now.checked_add(self.config.keep_alive);
             self.timers.keep_alive_at = earliest(self.timers.keep_alive_at, next);
         }
-        if self.somebody_waits() {
+        if self.replicas.iter().any(|(_, replica)| replica.held_back_until().is_some()) {
             self.snapshots.ask_by(self.now.checked_add(self.config.snapshot_delay));
         }
-    }
-
-    fn somebody_waits(&self) -> bool {
-        self.replicas.iter().any(|(_, replica)| replica.waits())
     }
 
     pub(super) fn fail_late_snapshots(&mut self) {
@@ -227,7 +321,14 @@ impl Primary {
     fn start_transfer(&mut self, key: ReplicaKey, snapshot: SnapshotKey) {
         let Ok(framing) = self.snapshots.get(snapshot).map(|snapshot| snapshot.image.framing) else { return };
         let Some(replica) = self.replicas.get_mut(key) else { return };
-        replica.stage = Stage::Receiving { snapshot, framing, progress: self.now, acked: false };
+        replica.stage = Stage::Receiving {
+            snapshot,
+            framing,
+            begun: self.now,
+            progress: self.now,
+            sent: 0,
+            acked: false,
+        };
         self.outbox.transfer(key);
         self.watch_silence(key);
     }
@@ -242,11 +343,10 @@ impl Primary {
         if self.snapshots.leave(snapshot) {
             self.outbox.over.push_back(snapshot);
         }
-    }
-
-    /// The replicas that `wanted` picks, in the order of their places.
-    fn replicas_that(&self, wanted: impl Fn(&Replica) -> bool) -> Vec<ReplicaKey> {
-        let picked = self.replicas.iter().filter(|(_, replica)| wanted(replica));
-        picked.map(|(key, _)| key).collect()
+        if self.free_transfers() == 1 {
+            // None was free before, so somebody may have waited for it.
+            self.snapshots.ask_by(Some(self.now));
+            self.ask_for_snapshot();
+        }
     }
 }

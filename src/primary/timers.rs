@@ -1,6 +1,6 @@
 use core::time::Duration;
 
-use super::Primary;
+use super::{Primary, Replica};
 use crate::key::ReplicaKey;
 use crate::time::{Timestamp, earliest};
 
@@ -30,6 +30,10 @@ impl Primary {
             self.timers.heartbeat_at,
             self.timers.keep_alive_at,
             self.timers.silence_at,
+            self.waiters.deadline(),
+            self.output.deadline(),
+            self.pins.deadline(),
+            self.good.deadline().filter(|_| self.good.is_on()),
             self.idle_deadline(),
             self.snapshots.deadline(self.config.snapshot_timeout),
             surplus,
@@ -46,8 +50,16 @@ impl Primary {
         if due.is_none_or(|due| due > self.now) {
             return;
         }
+        self.waiters.handle_timeout(&self.acks, self.now);
         self.fail_late_snapshots();
         self.drop_silent();
+        if self.is_due(self.output.deadline()) {
+            self.judge_output();
+        }
+        if self.is_due(self.pins.deadline()) {
+            self.enforce_pins();
+        }
+        self.good.handle_timeout(self.now);
         self.beat();
         self.keep_alive();
         self.ask_for_snapshot();
@@ -93,14 +105,12 @@ impl Primary {
             return;
         }
         let timeout = self.config.replica_timeout;
-        let late = |(key, replica): (ReplicaKey, &super::Replica)| {
+        let late = |(key, replica): (ReplicaKey, &Replica)| {
             let late = self.is_due(replica.deadline(timeout));
-            late.then(|| (key, replica.lateness(timeout, self.now)))
+            late.then(|| (replica.arrival, key, replica.lateness(timeout, self.now)))
         };
-        let late: alloc::vec::Vec<_> = self.replicas.iter().filter_map(late).collect();
-        for (replica, reason) in late {
-            self.drop_replica(replica, reason);
-        }
+        let late = self.replicas.iter().filter_map(late).collect();
+        self.drop_all(late);
         self.timers.silence_at = self.nearest_silence();
     }
 
@@ -112,23 +122,18 @@ impl Primary {
             return;
         };
         self.timers.heartbeat_at = next_beat(at, heartbeat.period, self.now);
-        // A full stream ends by silence: there is nothing that can be said in it any more.
-        if let Some(backlog) = self.stream.backlog_mut()
-            && backlog.append(&heartbeat.payload).is_ok()
-        {
-            self.enforce_output_limit();
-        }
+        let payload = heartbeat.payload.clone();
+        self.append_own(&payload);
     }
 
     fn keep_alive(&mut self) {
         let Some(at) = self.timers.keep_alive_at.filter(|at| *at <= self.now) else { return };
-        let mut waits = false;
-        for (key, _) in self.replicas.iter().filter(|(_, replica)| replica.is_kept_alive()) {
+        let waiting = self.replicas_that(Replica::is_kept_alive);
+        let next = next_beat(at, self.config.keep_alive, self.now);
+        self.timers.keep_alive_at = next.filter(|_| !waiting.is_empty());
+        for key in waiting {
             self.outbox.keep_alive(key);
-            waits = true;
         }
-        self.timers.keep_alive_at =
-            if waits { next_beat(at, self.config.keep_alive, self.now) } else { None };
     }
 
     /// R18: more than the time to live without a replica.

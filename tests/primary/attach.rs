@@ -1,6 +1,6 @@
 use headwater::{
-    Ack, Answer, AttachError, Config, ConfigError, Detach, DropReason, Event, FullReason, Gone, Peer,
-    Primary, ReplicationId, Tag, Timestamp, Wanted,
+    Ack, Answer, AttachError, Config, ConfigError, Detach, DropReason, Event, FullReason, Gone, OutputLimit,
+    OverLimit, Peer, Primary, ReplicationId, Tag, Timestamp, Wanted,
 };
 
 use crate::host::{Host, SIZED, at, id};
@@ -99,7 +99,7 @@ fn requests_are_counted_by_how_they_were_answered() {
 fn a_resume_is_not_charged_with_what_it_hands_out() {
     let mut host = Host::new(|config| {
         config.backlog_capacity = 100_000;
-        config.output_limit.hard = Some(1000);
+        config.output_limit = OutputLimit { hard: Some(1000), soft: None };
     });
     let replica = host.online();
     host.append(&[1; 90_000]);
@@ -109,7 +109,7 @@ fn a_resume_is_not_charged_with_what_it_hands_out() {
     host.append(&[2; 99_999]);
     assert!(host.is_attached(replica), "the limit acts as the capacity, on top of the credit");
     host.append(&[3; 1]);
-    let over = DropReason::OutputLimit { unsent: 100_000, limit: 100_000 };
+    let over = DropReason::OverLimit(OverLimit::Hard { unsent: 100_000, limit: 100_000 });
     assert!(host.events().contains(&Event::Dropped { replica, reason: over }));
 }
 
@@ -119,7 +119,7 @@ fn a_resume_is_not_charged_with_what_it_hands_out() {
 fn another_ones_pin_is_good_for_a_resume_up_to_the_limit() {
     let mut host = Host::new(|config| {
         config.backlog_capacity = 1000;
-        config.output_limit.hard = Some(50_000);
+        config.output_limit = OutputLimit { hard: Some(50_000), soft: None };
     });
     let slow = host.online();
     host.append(&[1; 49_000]);
@@ -131,7 +131,7 @@ fn another_ones_pin_is_good_for_a_resume_up_to_the_limit() {
     let _slow = host.online();
     host.append(&vec![1; 10 * megabyte]);
     let mut config = host.primary.config().clone();
-    config.output_limit.hard = Some(2 << 20);
+    config.output_limit = OutputLimit { hard: Some(2 << 20), soft: None };
     host.primary.reconfigure(config, host.now).unwrap();
     let start = host.primary.report(host.now).backlog.unwrap().start;
     let needed = host.primary.end().get() - start.get();

@@ -14,8 +14,8 @@ pub(crate) struct Host {
     ids: u8,
 }
 
-pub(crate) const SIZED: Image = Image { framing: Framing::Sized, replayable: true };
-pub(crate) const END_MARKED: Image = Image { framing: Framing::EndMarked, replayable: true };
+pub(crate) const SIZED: Image = Image { framing: Framing::Sized, replayable: true, size: None };
+pub(crate) const END_MARKED: Image = Image { framing: Framing::EndMarked, replayable: true, size: None };
 
 pub(crate) fn at(bytes: u64) -> Offset {
     Offset::new(bytes).unwrap()
@@ -34,6 +34,7 @@ pub(crate) const NANOSECOND: Duration = Duration::from_nanos(1);
 impl Host {
     pub(crate) fn new(configure: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
+        config.sync_backoff = None;
         configure(&mut config);
         let now = Timestamp::default();
         let mut host = Self { primary: Primary::new(config, id(1), now).unwrap(), now, tags: 0, ids: 1 };

@@ -1,11 +1,11 @@
-use headwater::{Detach, DropReason, Event};
+use headwater::{Detach, DropReason, Event, OutputLimit, OverLimit};
 
 use crate::host::{END_MARKED, Host, at, seconds};
 
 fn limited(hard: u64) -> Host {
     Host::new(|config| {
         config.backlog_capacity = 1000;
-        config.output_limit.hard = Some(hard);
+        config.output_limit = OutputLimit { hard: Some(hard), soft: None };
     })
 }
 
@@ -19,7 +19,7 @@ fn a_replica_is_dropped_by_the_byte_that_reaches_its_limit() {
     host.events();
     assert!(host.is_attached(slow));
     host.append(&[1; 1]);
-    let reason = DropReason::OutputLimit { unsent: 5000, limit: 5000 };
+    let reason = DropReason::OverLimit(OverLimit::Hard { unsent: 5000, limit: 5000 });
     assert_eq!(host.events(), [Event::Dropped { replica: slow, reason }, Event::Send(quick)]);
 }
 
@@ -58,7 +58,7 @@ fn the_stream_behind_a_snapshot_counts() {
     host.append(&[1; 4999]);
     assert!(host.is_attached(replica));
     host.append(&[1; 1]);
-    let reason = DropReason::OutputLimit { unsent: 5000, limit: 5000 };
+    let reason = DropReason::OverLimit(OverLimit::Hard { unsent: 5000, limit: 5000 });
     let events = host.events();
     assert!(events.contains(&Event::Dropped { replica, reason }));
     assert!(events.contains(&Event::SnapshotOver { snapshot: cut.snapshot }));
@@ -80,10 +80,10 @@ fn a_lower_limit_drops_whoever_is_over_it_at_once() {
     let replica = host.online();
     host.append(&[1; 2000]);
     let mut config = host.primary.config().clone();
-    config.output_limit.hard = Some(2001);
+    config.output_limit = OutputLimit { hard: Some(2001), soft: None };
     host.primary.reconfigure(config.clone(), host.now).unwrap();
     assert!(host.is_attached(replica));
-    config.output_limit.hard = Some(2000);
+    config.output_limit = OutputLimit { hard: Some(2000), soft: None };
     host.primary.reconfigure(config, host.now).unwrap();
     assert!(!host.is_attached(replica));
     host.primary.check_invariants();
@@ -105,7 +105,7 @@ fn memory_stays_within_its_bound_however_slow_replicas_are() {
     let (capacity, hard, unit) = (1 << 20, 4 << 20, 300_000);
     let mut host = Host::new(|config| {
         config.backlog_capacity = capacity;
-        config.output_limit.hard = Some(hard as u64);
+        config.output_limit = OutputLimit { hard: Some(hard as u64), soft: None };
     });
     let (chunk, held) = (capacity / 16, capacity + hard + unit);
     let bound = held + 2 * chunk + 4 * chunk + held / 100;

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use headwater::{Ack, Detach, DropReason, Event, Framing, Image, ReplicaState, SnapshotError, Wanted};
+use headwater::{
+    Ack, Detach, DropReason, Event, Framing, Image, OutputLimit, ReplicaState, SnapshotError, Wanted,
+};
 
 use crate::host::{END_MARKED, Host, NANOSECOND, SIZED, at, seconds};
 
@@ -50,7 +52,7 @@ fn a_late_replica_joins_a_snapshot_that_can_be_sent_again() {
     for (replayable, ready, joins) in [(true, true, true), (false, true, false), (false, false, true)] {
         let mut host = Host::new(|_| ());
         host.newcomer();
-        let cut = host.begin(Image { framing: Framing::Sized, replayable });
+        let cut = host.begin(Image { framing: Framing::Sized, replayable, size: None });
         if ready {
             host.ready(&cut);
         }
@@ -229,7 +231,7 @@ fn progress_renews_the_deadline_of_a_transfer() {
     let cut = host.begin(END_MARKED);
     host.ready(&cut);
     host.pass(timeout);
-    host.primary.handle_snapshot_progress(replica, host.now).unwrap();
+    host.primary.handle_snapshot_progress(replica, 1, host.now).unwrap();
     host.primary.handle_ack(replica, Ack::applied(at(0)), host.now).unwrap();
     assert_eq!(host.pass(timeout), [], "an ack is no progress, but progress is");
     let reason = DropReason::TransferStalled { stalled: timeout + NANOSECOND, timeout };
@@ -254,7 +256,7 @@ fn the_unit_after_a_cut_is_read_in_a_context_of_its_own() {
 fn a_late_replica_does_not_join_where_it_could_not_stay() {
     let mut host = Host::new(|config| {
         config.backlog_capacity = 1000;
-        config.output_limit.hard = Some(5000);
+        config.output_limit = OutputLimit { hard: Some(5000), soft: None };
     });
     host.newcomer();
     let cut = host.begin(SIZED);

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use headwater::{DropReason, Event, Heartbeat, Timestamp, Wanted};
+use headwater::{DropReason, Event, Heartbeat, OutputLimit, Timestamp, Wanted};
 use proptest::prelude::*;
 
 use crate::host::{END_MARKED, Host, NANOSECOND, SIZED, at, seconds};
@@ -139,7 +139,7 @@ impl Driven {
         let host = Host::new(|config| {
             config.backlog_ttl = Some(seconds(70));
             config.backlog_capacity = 4096;
-            config.output_limit.hard = Some(10_000);
+            config.output_limit = OutputLimit { hard: Some(10_000), soft: None };
             config.snapshot_delay = seconds(3);
             config.snapshot_timeout = seconds(20);
             config.heartbeat = Some(Heartbeat { payload: Bytes::from_static(b"beat"), period: seconds(7) });

@@ -74,6 +74,8 @@ pub(crate) fn config(rng: &mut Rng, replicas: usize) -> Config {
     config.backlog_capacity = rng.scaled(smallest..=1 << 20);
     config.backlog_ttl = (!rng.chance(20)).then(|| rng.millis(500..=20_000));
     config.output_limit = output_limit(rng);
+    config.sync_backoff = None;
+    config.resume_pins.bytes = 0;
     config.heartbeat = (!rng.chance(25)).then(|| Heartbeat {
         payload: if rng.chance(70) { wire::heartbeat() } else { wire::get_ack() },
         period: rng.millis(100..=5000),
@@ -101,10 +103,8 @@ fn absence(fault: Fault) -> usize {
 }
 
 fn output_limit(rng: &mut Rng) -> OutputLimit {
-    let mut limit = OutputLimit::default();
     let lowest = rng.pick(&[1, 5000, 100_000]);
-    limit.hard = (!rng.chance(10)).then(|| rng.scaled(lowest..=1 << 20) as u64);
-    limit
+    OutputLimit { hard: (!rng.chance(10)).then(|| rng.scaled(lowest..=1 << 20) as u64), soft: None }
 }
 
 fn shape(rng: &mut Rng) -> Shape {

@@ -32,7 +32,7 @@ fn units_taken_back_leave_no_chunks_behind() {
 #[test]
 fn a_surplus_goes_however_many_inputs_come() {
     let (mut primary, slow) = attached();
-    let image = Image { framing: Framing::Sized, replayable: false };
+    let image = Image { framing: Framing::Sized, replayable: false, size: None };
     primary.begin_snapshot(image, at(0)).unwrap();
     primary.write(at(0), |unit| unit.put(&vec![b'x'; 64 << 20])).unwrap();
     let held = Wanted::After { id: primary.report(at(0)).id, offset: primary.end() };

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use headwater::{DropReason, Event, ReplicaKey, wire};
+use headwater::{DropReason, Event, OverLimit, ReplicaKey, wire};
 
 use super::Host;
 use super::link::Link;
@@ -46,6 +46,7 @@ impl Host {
                 wire::put_keep_alive(&mut link.output);
             }
             Event::Send(replica) => self.named(replica).is_ready = true,
+            Event::SyncUnlikely(_) => {}
             other => panic!("the simulator does not know {other:?}"),
         }
     }
@@ -66,7 +67,7 @@ impl Host {
         let is_late = silent.is_some_and(|silent| silent > timeout);
         let (is_right, fault) = match reason {
             DropReason::AckBeyondLent { acked, lent } => (acked > lent, Fault::DroppedForItsAck),
-            DropReason::OutputLimit { unsent, limit: told } => {
+            DropReason::OverLimit(OverLimit::Hard { unsent, limit: told }) => {
                 let charged = link.charged(end).map(|charged| charged as u64);
                 let over = Some(told) == limit && unsent >= told && Some(unsent) <= charged;
                 (over, Fault::DroppedByLimit)

@@ -39,7 +39,7 @@ impl Host {
             return;
         }
         let framing = env.rng.pick(&[Framing::Sized, Framing::EndMarked]);
-        let image = Image { framing, replayable: env.rng.chance(50) };
+        let image = Image { size: None, framing, replayable: env.rng.chance(50) };
         let now = self.clock.read(env.now);
         let Ok(cut) = self.primary.begin_snapshot(image, now) else { return };
         env.note(format_args!("begin {image:?}: {cut:?}"));
@@ -104,7 +104,7 @@ impl Host {
         let now = self.clock.read(env.now);
         let Some(link) = self.links.get_mut(&connection) else { return };
         if let (Some(replica), Some(_)) = (link.replica, &link.transfer) {
-            self.primary.handle_snapshot_progress(replica, now).expect("it is attached");
+            self.primary.handle_snapshot_progress(replica, 0, now).expect("it is attached");
             link.account.progress = self.clock.latest();
         }
     }

@@ -1,3 +1,10 @@
+mod failures;
+mod forecast;
+
+pub(crate) use failures::Failures;
+pub use forecast::SyncForecast;
+pub(crate) use forecast::{Progress, SyncRecord, WriteRate};
+
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -36,6 +43,9 @@ pub struct Image {
     /// Whether it can be sent again from its start once transfers have begun (a file, an immutable view), so
     /// that a replica that asks later may share it.
     pub replayable: bool,
+    /// How many bytes it has, about, if the host knows: then a sync that fails on its way tells how long it would
+    /// have taken ([`SyncForecast`]).
+    pub size: Option<u64>,
 }
 
 /// The snapshots that replicas need, from their cut until the last of their replicas is done.
@@ -51,8 +61,8 @@ pub(crate) struct Snapshots {
 pub(crate) struct Snapshot {
     pub(crate) cut: Cut,
     pub(crate) image: Image,
-    /// While it is being made: since when.
-    begun_at: Option<Timestamp>,
+    pub(crate) cut_at: Timestamp,
+    is_in_the_making: bool,
     replicas: usize,
 }
 
@@ -71,7 +81,7 @@ impl Snapshots {
     ) -> Cut {
         self.begun += 1;
         let cut = cut(SnapshotKey(self.begun));
-        self.alive.push(Snapshot { cut, image, begun_at: Some(now), replicas });
+        self.alive.push(Snapshot { cut, image, cut_at: now, is_in_the_making: true, replicas });
         cut
     }
 
@@ -82,7 +92,7 @@ impl Snapshots {
     /// Its transfers may begin. Tells whether that is news.
     pub(crate) fn set_ready(&mut self, key: SnapshotKey) -> Result<bool, Gone<SnapshotKey>> {
         let snapshot = self.get_mut(key)?;
-        Ok(snapshot.begun_at.take().is_some())
+        Ok(core::mem::take(&mut snapshot.is_in_the_making))
     }
 
     /// The latest one that a newcomer may share: one not older than `start`, that it can receive, and whose
@@ -153,11 +163,11 @@ impl Snapshots {
 
 impl Snapshot {
     pub(crate) const fn is_in_the_making(&self) -> bool {
-        self.begun_at.is_some()
+        self.is_in_the_making
     }
 
     fn deadline(&self, timeout: Duration) -> Option<Timestamp> {
-        self.begun_at?.just_past(timeout)
+        if self.is_in_the_making { self.cut_at.just_past(timeout) } else { None }
     }
 }
 
