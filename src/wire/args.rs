@@ -68,6 +68,54 @@ pub enum CommandError {
         /// What it is, shortened and escaped like a name.
         text: String,
     },
+    /// A timeout that is no number of milliseconds.
+    #[error("ERR timeout is not an integer or out of range")]
+    TimeoutNotAnInteger,
+    /// A timeout below zero.
+    #[error("ERR timeout is negative")]
+    TimeoutNegative,
+    /// A timeout that ends past the end of time.
+    #[error("ERR timeout is out of range")]
+    TimeoutOutOfRange,
+    /// A flag that is neither 0 nor 1.
+    #[error("ERR value is out of range, value must between 0 and 1")]
+    NeitherZeroNorOne,
+    /// A count below zero.
+    #[error("ERR value is out of range, must be positive")]
+    NotPositive,
+    /// WAITAOF asks for an append-only file that is not there (R165, R177).
+    #[error("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.")]
+    NoAppendOnlyFile,
+    /// For the host to answer to WAIT while it follows another node (R168).
+    #[error(
+        "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is \
+         configured to be writable (which is not the default) writes to replicas are just local and are not propagated."
+    )]
+    WaitOnReplica,
+    /// For the host to answer to WAITAOF while it follows another node (R168).
+    #[error(
+        "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local \
+         and are not propagated."
+    )]
+    WaitAofOnReplica,
+    /// As many clients wait as may.
+    #[error("ERR {max} clients wait for replicas, the most allowed")]
+    TooManyWaiters {
+        /// [`Config::max_waiters`](crate::Config::max_waiters).
+        max: usize,
+    },
+    /// This node stopped being a primary while a client waited (R169). Close the connection afterwards.
+    #[error("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)")]
+    NoLongerPrimary,
+    /// For the host to answer to a client whose wait another one ended by `CLIENT UNBLOCK id ERROR` (R171).
+    #[error("UNBLOCKED client unblocked via CLIENT UNBLOCK")]
+    Unblocked,
+    /// The write gate is closed (R149).
+    #[error("NOREPLICAS Not enough good replicas to write.")]
+    NotEnoughReplicas,
+    /// The stream has reached its last offset.
+    #[error("ERR the replication stream is full")]
+    StreamFull,
     /// For the host to answer when [`Psync::failover`] reaches a primary.
     #[error("ERR PSYNC FAILOVER can't be sent to a master.")]
     FailoverToPrimary,

@@ -1,8 +1,9 @@
 //! The Redis dialect: what a Redis or Valkey replica says to its primary, and what it is told.
 //!
-//! [`CommandReader`] turns a connection's bytes into commands; [`replconf`], [`psync`] and [`sync`] read the
-//! arguments of those that concern replication; the `put_` functions write answers, a snapshot's frame and
-//! the stream's payloads into a [`Sink`](crate::Sink). Nothing here holds a connection or decides anything:
+//! [`CommandReader`] turns a connection's bytes into commands; [`replconf`], [`psync`], [`sync`], [`wait()`] and
+//! [`waitaof`] read the arguments of those that concern replication; the `put_` functions write answers, a
+//! snapshot's frame and the stream's payloads into a [`Sink`](crate::Sink); [`ClientLimits`] is the setting
+//! `client-output-buffer-limit`. Nothing here holds a connection or decides anything:
 //! that is [`Primary`](crate::Primary)'s.
 //!
 //! On the wire PSYNC names the *next byte wanted*, from 1; an [`Offset`](crate::Offset) is how much somebody
@@ -44,13 +45,17 @@ mod args;
 mod command;
 mod inline;
 mod integer;
+mod limits;
 mod payload;
 mod reply;
+mod wait;
 
 pub use args::{CommandError, Psync, Replconf, psync, replconf, sync};
 pub use command::{Command, CommandLimits, CommandReader, ProtocolError};
+pub use limits::{ClientLimits, LimitsError, memory_size};
 pub use payload::{SelectedDb, get_ack, heartbeat, put_command, put_select};
 pub use reply::{
     EndMark, put_continue, put_end_mark, put_end_mark_header, put_error, put_full_resync, put_keep_alive,
     put_ok, put_snapshot_len,
 };
+pub use wait::{WaitArgs, put_wait_end, put_waitaof_end, wait, waitaof};
