@@ -7,31 +7,27 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a benchmark reads the clock")]
 
 mod host;
+mod payload;
 mod ratios;
-mod work;
+#[path = "../support/mod.rs"]
+mod support;
 mod works;
 mod yardsticks;
 
-use std::cell::LazyCell;
 use std::env;
-use std::time::Duration;
 
-use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, Throughput};
+use criterion::{Criterion, Throughput};
 
-use work::{KIB, MIB, Work, size_name};
+use payload::{KIB, MIB, size_name};
+use support::bench;
 use works::{FEEDERS, KEEPERS, SMALL, Timed};
 use yardsticks::{MemcpyRing, backlog};
 
 fn main() {
     if env::args().any(|argument| argument == "ratios") {
-        return ratios::print();
+        return support::print(&ratios::targets());
     }
-    let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(1))
-        .sample_size(20)
-        .configure_from_args();
+    let mut criterion = support::criterion();
     bench_append(&mut criterion);
     bench_first_fill(&mut criterion);
     bench_attached(&mut criterion);
@@ -48,7 +44,7 @@ fn bench_append(criterion: &mut Criterion) {
             let title = format!("append {} to {}", size_name(size), size_name(capacity));
             let mut group = criterion.benchmark_group(title);
             for (name, make) in KEEPERS {
-                bench(&mut group, name, Some(size), || make(capacity, size));
+                bench(&mut group, name, Throughput::Bytes(size as u64), || make(capacity, size));
             }
         }
     }
@@ -56,22 +52,24 @@ fn bench_append(criterion: &mut Criterion) {
 
 fn bench_first_fill(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("append 64 B for the first time");
-    bench(&mut group, "backlog", Some(SMALL), || works::first_fill(|| backlog(64 * MIB)));
-    bench(&mut group, "memcpy ring", Some(SMALL), || works::first_fill(|| MemcpyRing::new(64 * MIB)));
+    bench(&mut group, "backlog", Throughput::Bytes(SMALL as u64), || works::first_fill(|| backlog(64 * MIB)));
+    bench(&mut group, "memcpy ring", Throughput::Bytes(SMALL as u64), || {
+        works::first_fill(|| MemcpyRing::new(64 * MIB))
+    });
 }
 
 fn bench_attached(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("append 64 B to a primary");
     for replicas in [0, 8, 100] {
         let name = format!("{replicas} replicas");
-        bench(&mut group, &name, Some(SMALL), || works::append_attached(replicas));
+        bench(&mut group, &name, Throughput::Bytes(SMALL as u64), || works::append_attached(replicas));
     }
 }
 
 fn bench_command(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("SET of 64 B to a primary");
-    bench(&mut group, "encoded into a unit", None, works::write_command);
-    bench(&mut group, "encoded before", None, works::append_command);
+    bench(&mut group, "encoded into a unit", Throughput::Elements(1), works::write_command);
+    bench(&mut group, "encoded before", Throughput::Elements(1), works::append_command);
 }
 
 fn bench_fan_out(criterion: &mut Criterion) {
@@ -79,7 +77,7 @@ fn bench_fan_out(criterion: &mut Criterion) {
         for (title, part) in [("append and flush", Timed::Round), ("flush", Timed::Flushes)] {
             let mut group = criterion.benchmark_group(format!("{title} 64 B to {replicas} replicas"));
             for (name, make) in FEEDERS {
-                bench(&mut group, name, None, || make(replicas, part));
+                bench(&mut group, name, Throughput::Elements(1), || make(replicas, part));
             }
         }
     }
@@ -89,25 +87,13 @@ fn bench_read(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("read");
     for &capacity in works::capacities() {
         let name = format!("resume in {}", size_name(capacity));
-        bench(&mut group, &name, None, || works::resume(capacity));
+        bench(&mut group, &name, Throughput::Elements(1), || works::resume(capacity));
     }
-    bench(&mut group, "gather 16 chunks", None, works::gather);
+    bench(&mut group, "gather 16 chunks", Throughput::Elements(1), works::gather);
 }
 
 fn bench_let_go(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("let go of 1 MiB out of");
     let pinned = works::most_pinned();
-    bench(&mut group, &size_name(pinned), Some(MIB), || works::let_go(pinned));
-}
-
-/// Measures one work, which is made only if it is to be measured. `size` is that of one operation, in bytes.
-fn bench(
-    group: &mut BenchmarkGroup<'_, WallTime>,
-    name: &str,
-    size: Option<usize>,
-    make: impl FnOnce() -> Work,
-) {
-    let mut work = LazyCell::new(make);
-    group.throughput(size.map_or(Throughput::Elements(1), |size| Throughput::Bytes(size as u64)));
-    group.bench_function(name, |bencher| bencher.iter_custom(|operations| work.run(operations)));
+    bench(&mut group, &size_name(pinned), Throughput::Bytes(MIB as u64), || works::let_go(pinned));
 }

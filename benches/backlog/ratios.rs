@@ -1,27 +1,9 @@
-use std::fs;
-use std::time::Duration;
-
-use crate::work::{KIB, MIB, Work, size_name};
+use crate::payload::{KIB, MIB, size_name};
+use crate::support::Target;
+use crate::support::targets::nanos;
 use crate::works::{self, FEEDERS, KEEPERS, SMALL, Timed};
 
-/// A promise about cost, and how to find out whether it is kept.
-struct Target {
-    name: String,
-    at_most: f64,
-    unit: &'static str,
-    measure: Box<dyn Fn() -> f64>,
-}
-
-/// Measures every target a few times, each time from scratch, and prints a table of the medians.
-pub(crate) fn print() {
-    print_caches();
-    println!("{:62} {:>10} {:>10} {:>18}", "", "at most", "median", "least to most");
-    for target in targets() {
-        target.print();
-    }
-}
-
-fn targets() -> Vec<Target> {
+pub(crate) fn targets() -> Vec<Target> {
     let mut targets: Vec<_> = works::capacities().iter().copied().flat_map(append_targets).collect();
     targets.push(Target::ratio(
         "append 64 B, 100 replicas / none",
@@ -84,85 +66,3 @@ fn tail_targets() -> [Target; 4] {
         Target::of(name, 150.0, "us", longest),
     ]
 }
-
-impl Target {
-    fn of(
-        name: impl Into<String>,
-        at_most: f64,
-        unit: &'static str,
-        measure: impl Fn() -> f64 + 'static,
-    ) -> Self {
-        Self { name: name.into(), at_most, unit, measure: Box::new(measure) }
-    }
-
-    /// The time of one operation.
-    fn nanos(name: impl Into<String>, at_most: f64, work: impl Fn() -> Work + 'static) -> Self {
-        Self::of(name, at_most, "ns", move || {
-            let mut work = work();
-            let operations = operations_in_segment(&mut work);
-            median((0..SEGMENTS).map(|_| nanos(work.run(operations)) / operations as f64))
-        })
-    }
-
-    /// The subject's time in parts of the yardstick's, the two run in turn.
-    fn ratio(
-        name: impl Into<String>,
-        at_most: f64,
-        subject: impl Fn() -> Work + 'static,
-        yardstick: impl Fn() -> Work + 'static,
-    ) -> Self {
-        Self::of(name, at_most, "x", move || {
-            let (mut subject, mut yardstick) = (subject(), yardstick());
-            let operations = operations_in_segment(&mut subject);
-            median((0..SEGMENTS).map(|_| nanos(subject.run(operations)) / nanos(yardstick.run(operations))))
-        })
-    }
-
-    fn print(&self) {
-        let Self { name, at_most, unit, measure } = self;
-        let runs = sorted((0..RUNS).map(|_| measure()));
-        let [least, .., most] = runs[..] else { return };
-        let median = runs[RUNS / 2];
-        let verdict = if median <= *at_most { "met" } else { "missed" };
-        println!("{name:62} {at_most:>7} {unit} {median:>7.2} {unit} {least:>8.2} {most:>8.2}  {verdict}");
-    }
-}
-
-/// So many that a segment is short beside the scheduler's slices, and long beside the clock.
-fn operations_in_segment(work: &mut Work) -> u64 {
-    let mut operations = 1;
-    while work.run(operations) < SEGMENT {
-        operations *= 2;
-    }
-    operations
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let values = sorted(values);
-    values[values.len() / 2]
-}
-
-fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut values: Vec<_> = values.collect();
-    values.sort_unstable_by(f64::total_cmp);
-    values
-}
-
-fn nanos(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e9
-}
-
-/// Ratios mean little without them.
-fn print_caches() {
-    for index in 0..4 {
-        let read =
-            |file| fs::read_to_string(format!("/sys/devices/system/cpu/cpu0/cache/index{index}/{file}"));
-        if let (Ok(level), Ok(kind), Ok(size)) = (read("level"), read("type"), read("size")) {
-            println!("L{} {}: {}", level.trim(), kind.trim(), size.trim());
-        }
-    }
-}
-
-const RUNS: usize = 5;
-const SEGMENTS: usize = 51;
-const SEGMENT: Duration = Duration::from_millis(2);

@@ -9,7 +9,8 @@ use bytes::Buf;
 use headwater::{Backlog, Offset};
 
 use crate::host::Host;
-use crate::work::{KIB, MIB, Payload, Random, Work, timed};
+use crate::payload::{KIB, MIB, Payload};
+use crate::support::{Random, Work, timed};
 use crate::yardsticks::{Broadcast, ByteDeque, BytesQueues, Cursors, FanOut, Keep, MemcpyRing, backlog};
 
 /// Makes the work of appending, given a capacity and the size of units.
