@@ -72,6 +72,14 @@ impl Default for MinReplicas {
     }
 }
 
+impl MinReplicas {
+    /// Whether there is a gate at all.
+    #[inline]
+    pub const fn is_on(self) -> bool {
+        self.to_write > 0 && !self.max_lag.is_zero()
+    }
+}
+
 impl GoodReplicas {
     /// Nobody is there yet.
     pub const fn new(limits: MinReplicas) -> Self {
@@ -139,7 +147,7 @@ impl GoodReplicas {
     /// Whether there is a gate at all.
     #[inline]
     pub const fn is_on(&self) -> bool {
-        self.limits.to_write > 0 && !self.limits.max_lag.is_zero()
+        self.limits.is_on()
     }
 
     /// Whether a write may be let in at `now`.

@@ -1,31 +1,130 @@
-//! Text for people and monitors, in Redis's format, from a [`Report`].
+//! Text for people and monitors, in the formats of Redis and Valkey, from a [`Report`].
+//!
+//! Each function gives the lines that are replication's, each ended by CRLF; a host prints its own around them.
 
 use core::fmt::{self, Display};
 
 use crate::id::ReplicationId;
-use crate::primary::{ReplicaReport, ReplicaState, Report};
+use crate::primary::{Counters, ReplicaReport, ReplicaState, Report};
+use crate::sink::Sink;
+use crate::wire;
 
-/// The section `# Replication` of INFO, as a Redis 7.0 primary prints it: the same lines in the same order,
-/// each ended by CRLF.
+/// Whose words are used. Field names are the same (R253).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Flavour {
+    /// Redis 7.0.
+    #[default]
+    Redis,
+    /// Valkey 8: each replica's line tells the type of its connection, and one line how many snapshots travel apart
+    /// from their stream, which is none here (R305).
+    Valkey,
+}
+
+/// The section `# Replication` of INFO, as a primary prints it: the same lines in the same order.
 ///
 /// Redis counts bytes from 1, so `second_repl_offset` and `repl_backlog_first_byte_offset` are one above the
 /// report's offsets.
-pub fn replication(report: &Report) -> impl Display + '_ {
-    Replication(report)
+pub fn replication(report: &Report, flavour: Flavour) -> impl Display + '_ {
+    Replication(report, flavour)
 }
 
-struct Replication<'a>(&'a Report);
+/// The fields of the section `# Stats` (R254).
+///
+/// `total_net_repl_output_bytes` has the bytes of the stream; those of images are the host's to add.
+pub fn stats(report: &Report) -> impl Display + '_ {
+    let Counters { sync_full, sync_partial_ok, sync_partial_err, dropped_by_limit, sent_bytes, .. } =
+        report.counters;
+    Lines([
+        ("total_net_repl_output_bytes", sent_bytes),
+        ("sync_full", sync_full),
+        ("sync_partial_ok", sync_partial_ok),
+        ("sync_partial_err", sync_partial_err),
+        ("client_output_buffer_limit_disconnections", dropped_by_limit),
+    ])
+}
+
+/// The fields of the section `# Memory` (R113 to R116, R255): what the stream takes, apart from the data.
+///
+/// It is counted once, however many replicas read it: up to the backlog's capacity as the backlog's, what is kept
+/// beyond that for slow replicas as theirs. The figures are those of the memory held here, whose chunks have less
+/// overhead than Redis's blocks.
+pub fn memory(report: &Report) -> impl Display + '_ {
+    let total = (report.backlog.map_or(0, |backlog| backlog.memory) + report.retired_memory) as u64;
+    let capacity = report.backlog_capacity as u64;
+    let surplus = total.saturating_sub(capacity);
+    // Redis allows for its overhead: 64 bytes for each 16 KiB.
+    let uncounted = total.saturating_sub(capacity.saturating_add((capacity / 16_384 + 1) * 64));
+    Lines([
+        ("mem_not_counted_for_evict", uncounted),
+        ("mem_replication_backlog", total.min(capacity)),
+        ("mem_total_replication_buffers", total),
+        ("mem_clients_slaves", if report.replicas.is_empty() { 0 } else { surplus }),
+    ])
+}
+
+/// The field of the section `# Clients` that tells who waits for replicas (R256). A host adds those whom it blocks
+/// itself.
+pub fn clients(report: &Report) -> impl Display + '_ {
+    Lines([("blocked_clients", report.waiters as u64)])
+}
+
+/// The fields of a replica's line in CLIENT LIST that tell what waits to be sent to it: `oll=… omem=…`, between
+/// `obl=` and `tot-mem=` (R257). Who has been sent everything has 0, where Redis counts the block it stands in.
+pub fn client_output(replica: &ReplicaReport) -> impl Display + '_ {
+    struct Output(u64);
+    impl Display for Output {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "oll={} omem={}", u8::from(self.0 > 0), self.0)
+        }
+    }
+    Output(replica.unsent)
+}
+
+/// Puts the reply to ROLE: this is a primary, how far its stream goes, and each replica online with the offset that it
+/// acknowledged (R258).
+pub fn put_role(out: &mut impl Sink, report: &Report) {
+    let online = || report.replicas.iter().filter(|replica| replica.state == ReplicaState::Online);
+    wire::put_array_header(out, 3);
+    wire::put_bulk(out, &"master");
+    wire::put_integer(out, report.end.get());
+    wire::put_array_header(out, online().count());
+    for ReplicaReport { peer, acked, .. } in online() {
+        wire::put_array_header(out, 3);
+        wire::put_bulk(out, &peer.address);
+        wire::put_bulk(out, &peer.port);
+        wire::put_bulk(out, &acked.unwrap_or_default());
+    }
+}
+
+/// Names and figures, a line each.
+struct Lines<const N: usize>([(&'static str, u64); N]);
+
+impl<const N: usize> Display for Lines<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|(name, figure)| write!(f, "{name}:{figure}\r\n"))
+    }
+}
+
+struct Replication<'a>(&'a Report, Flavour);
 
 impl Display for Replication<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let report = self.0;
+        let Self(report, flavour) = self;
         write!(f, "# Replication\r\nrole:master\r\nconnected_slaves:{}\r\n", report.replicas.len())?;
+        if report.min_replicas.is_on() {
+            write!(f, "min_slaves_good_slaves:{}\r\n", report.good)?;
+        }
         // Without an address a replica has no line, and takes no number (R251).
         let addressed = report.replicas.iter().filter(|replica| !replica.peer.address.is_empty());
+        let (kind, waiting) = match flavour {
+            Flavour::Redis => ("", ""),
+            Flavour::Valkey => (",type=replica", "replicas_waiting_psync:0\r\n"),
+        };
         for (number, replica) in addressed.enumerate() {
-            write!(f, "slave{number}:{}\r\n", Slave(replica))?;
+            write!(f, "slave{number}:{}{kind}\r\n", Slave(replica))?;
         }
-        write!(f, "master_failover_state:no-failover\r\n")?;
+        write!(f, "{waiting}master_failover_state:no-failover\r\n")?;
         self.fmt_history(f)?;
         self.fmt_backlog(f)
     }
@@ -148,7 +247,7 @@ mod tests {
     }
 
     fn slave_lines(replicas: Vec<ReplicaReport>) -> Vec<String> {
-        let text = replication(&report(replicas)).to_string();
+        let text = replication(&report(replicas), Flavour::Redis).to_string();
         text.split("\r\n").filter(|line| line.starts_with("slave")).map(String::from).collect()
     }
 
@@ -174,13 +273,81 @@ mod tests {
             "repl_backlog_histlen:900",
             "",
         ];
-        assert_eq!(replication(&report).to_string(), expected.join("\r\n"));
+        assert_eq!(replication(&report, Flavour::Redis).to_string(), expected.join("\r\n"));
+    }
+
+    /// Section 11.1: only with both limits set.
+    #[test]
+    fn tells_of_good_replicas_while_there_is_a_gate() {
+        let mut report = report(vec![]);
+        (report.min_replicas.to_write, report.good) = (2, 1);
+        let text = replication(&report, Flavour::Redis).to_string();
+        assert!(text.contains("connected_slaves:0\r\nmin_slaves_good_slaves:1\r\nmaster_"), "{text}");
+        report.min_replicas.max_lag = Duration::ZERO;
+        assert!(!replication(&report, Flavour::Redis).to_string().contains("good_slaves"));
+    }
+
+    #[test]
+    fn valkey_tells_the_type_of_each_connection() {
+        let report = report(vec![replica("::1", ReplicaState::Online, Some(7))]);
+        let text = replication(&report, Flavour::Valkey).to_string();
+        let expected = "slave0:ip=::1,port=6380,state=online,offset=7,lag=2,type=replica\r\n\
+            replicas_waiting_psync:0\r\nmaster_failover_state:no-failover\r\n";
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn counts_what_the_stream_did() {
+        let mut report = report(vec![]);
+        report.counters.sync_full = 12;
+        (report.counters.sync_partial_ok, report.counters.sync_partial_err) = (3, 9);
+        (report.counters.dropped_by_limit, report.counters.sent_bytes, report.waiters) = (2, 500, 4);
+        let expected = "total_net_repl_output_bytes:500\r\nsync_full:12\r\nsync_partial_ok:3\r\n\
+            sync_partial_err:9\r\nclient_output_buffer_limit_disconnections:2\r\n";
+        assert_eq!(stats(&report).to_string(), expected);
+        assert_eq!(clients(&report).to_string(), "blocked_clients:4\r\n");
+    }
+
+    /// R115, R116: one backlog for all, and what slow replicas hold beyond it.
+    #[test]
+    fn memory_beyond_the_capacity_is_that_of_slow_replicas() {
+        let mut report = report(vec![replica("::1", ReplicaState::Online, None)]);
+        report.backlog = Some(BacklogReport { start: at(0), len: 0, memory: 2 << 20 });
+        report.retired_memory = 1000;
+        let text = memory(&report).to_string();
+        let expected = "mem_not_counted_for_evict:1045416\r\nmem_replication_backlog:1048576\r\n\
+            mem_total_replication_buffers:2098152\r\nmem_clients_slaves:1049576\r\n";
+        assert_eq!(text, expected);
+        report.replicas.clear();
+        assert!(memory(&report).to_string().ends_with("mem_clients_slaves:0\r\n"));
+        (report.backlog, report.retired_memory) = (None, 0);
+        assert!(memory(&report).to_string().contains("mem_total_replication_buffers:0\r\n"));
+    }
+
+    #[test]
+    fn what_waits_for_a_replica_is_its_output_memory() {
+        let mut replica = replica("::1", ReplicaState::Online, None);
+        assert_eq!(client_output(&replica).to_string(), "oll=1 omem=5");
+        replica.unsent = 0;
+        assert_eq!(client_output(&replica).to_string(), "oll=0 omem=0");
+    }
+
+    /// R258.
+    #[test]
+    fn role_names_the_replicas_online() {
+        let replicas = [ReplicaState::Online, ReplicaState::PreparingSnapshot, ReplicaState::Online];
+        let replicas = replicas.map(|state| replica("::1", state, Some(990))).into();
+        let mut out = Vec::new();
+        put_role(&mut out, &report(replicas));
+        let one = "*3\r\n$3\r\n::1\r\n$4\r\n6380\r\n$3\r\n990\r\n";
+        let expected = String::from("*3\r\n$6\r\nmaster\r\n:1000\r\n*2\r\n") + one + one;
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
     /// R2, R16 and R252.
     #[test]
     fn tells_what_there_is_not_by_zeros_and_minus_one() {
-        let text = replication(&report(vec![])).to_string();
+        let text = replication(&report(vec![]), Flavour::Redis).to_string();
         for line in [
             "connected_slaves:0",
             "master_replid2:0000000000000000000000000000000000000000",
@@ -200,7 +367,7 @@ mod tests {
     fn an_empty_backlog_begins_with_the_next_byte() {
         let mut report = report(vec![]);
         report.backlog = Some(BacklogReport { start: at(1000), len: 0, memory: 0 });
-        let text = replication(&report).to_string();
+        let text = replication(&report, Flavour::Redis).to_string();
         assert!(text.contains("repl_backlog_active:1\r\n"));
         assert!(text.ends_with("first_byte_offset:1001\r\nrepl_backlog_histlen:0\r\n"), "{text}");
     }
@@ -225,7 +392,11 @@ mod tests {
     fn a_replica_without_an_address_has_no_line() {
         let [one, none, two] = ["a", "", "b"].map(|address| replica(address, ReplicaState::Online, None));
         let replicas = vec![one, none, two];
-        assert!(replication(&report(replicas.clone())).to_string().contains("connected_slaves:3\r\n"));
+        assert!(
+            replication(&report(replicas.clone()), Flavour::Redis)
+                .to_string()
+                .contains("connected_slaves:3\r\n")
+        );
         let lines = slave_lines(replicas);
         assert_eq!(lines.len(), 2);
         assert!(lines[0].starts_with("slave0:ip=a,") && lines[1].starts_with("slave1:ip=b,"), "{lines:?}");

@@ -2,6 +2,7 @@ use std::error::Error;
 use std::{fs, process};
 
 use bytes::BytesMut;
+use headwater::info::Flavour;
 use headwater::wire::{self, Command, CommandError, Psync, Replconf};
 use headwater::{Answer as Decision, Counters, Peer, ReplicaKey, ReplicaState, Wanted};
 use tracing::info;
@@ -185,7 +186,7 @@ fn info(server: &Server, names: &[&[u8]]) -> Reply {
             + &format!("total_commands_processed:{commands}\r\nexpired_keys:{expired}\r\n")
             + &format!("sync_full:{sync_full}\r\nsync_partial_ok:{sync_partial_ok}\r\n")
             + &format!("sync_partial_err:{sync_partial_err}\r\n"),
-        headwater::info::replication(&report).to_string(),
+        headwater::info::replication(&report, Flavour::Redis).to_string(),
     ];
     let is_wanted = |section: &&String| {
         let title = section[2..].lines().next().unwrap_or_default();

@@ -55,7 +55,7 @@ pub use command::{Command, CommandLimits, CommandReader, ProtocolError};
 pub use limits::{ClientLimits, LimitsError, memory_size};
 pub use payload::{SelectedDb, get_ack, heartbeat, put_command, put_select};
 pub use reply::{
-    EndMark, put_continue, put_end_mark, put_end_mark_header, put_error, put_full_resync, put_keep_alive,
-    put_ok, put_snapshot_len,
+    EndMark, put_array_header, put_bulk, put_continue, put_end_mark, put_end_mark_header, put_error,
+    put_full_resync, put_integer, put_keep_alive, put_ok, put_snapshot_len,
 };
 pub use wait::{WaitArgs, put_wait_end, put_waitaof_end, wait, waitaof};

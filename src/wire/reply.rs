@@ -1,3 +1,4 @@
+use alloc::string::ToString;
 use core::fmt::{self, Display, Write};
 
 use super::payload::put_header;
@@ -17,6 +18,24 @@ pub fn put_ok(out: &mut impl Sink) {
 /// [`ProtocolError`](super::ProtocolError) goes as `&format_args!("ERR {error}")`.
 pub fn put_error(out: &mut impl Sink, error: &impl Display) {
     put_line(out, format_args!("-{error}"));
+}
+
+/// Puts a number.
+pub fn put_integer(out: &mut impl Sink, number: u64) {
+    put_header(out, b':', number);
+}
+
+/// Puts a text as a bulk.
+pub fn put_bulk(out: &mut impl Sink, text: &impl Display) {
+    let text = text.to_string();
+    put_header(out, b'$', text.len() as u64);
+    out.put(text.as_bytes());
+    out.put(b"\r\n");
+}
+
+/// Puts what comes before the `len` replies of an array.
+pub fn put_array_header(out: &mut impl Sink, len: usize) {
+    put_header(out, b'*', len as u64);
 }
 
 /// Puts the answer to a PSYNC that is granted; the stream's bytes follow. The id is told to a peer that
@@ -149,6 +168,13 @@ mod tests {
         assert_eq!(written(|out| put_end_mark_header(out, &mark)), header);
         assert_eq!(written(|out| put_end_mark(out, &mark)), hex());
         assert_eq!(written(put_keep_alive), "\n");
+    }
+
+    #[test]
+    fn numbers_texts_and_arrays_have_their_lengths_before_them() {
+        assert_eq!(written(|out| put_integer(out, 7)), ":7\r\n");
+        assert_eq!(written(|out| put_bulk(out, &"a\r\nb")), "$4\r\na\r\nb\r\n");
+        assert_eq!(written(|out| put_array_header(out, 0)), "*0\r\n");
     }
 
     #[test]

@@ -2,8 +2,7 @@ use core::time::Duration;
 
 use super::args::CommandError;
 use super::integer;
-use super::payload::put_header;
-use super::reply::put_error;
+use super::reply::{put_array_header, put_error, put_integer};
 use crate::acks::Level;
 use crate::key::Tag;
 use crate::offset::Offset;
@@ -78,7 +77,7 @@ pub fn waitaof(args: &[&[u8]]) -> Result<WaitArgs, CommandError> {
 pub fn put_wait_end(out: &mut impl Sink, end: &WaitEnd) {
     match failure(end.how) {
         Some(error) => put_error(out, &error),
-        None => put_header(out, b':', end.acked as u64),
+        None => put_integer(out, end.acked as u64),
     }
 }
 
@@ -87,9 +86,9 @@ pub fn put_waitaof_end(out: &mut impl Sink, end: &WaitEnd) {
     match failure(end.how) {
         Some(error) => put_error(out, &error),
         None => {
-            put_header(out, b'*', 2);
-            put_header(out, b':', u64::from(end.local));
-            put_header(out, b':', end.acked as u64);
+            put_array_header(out, 2);
+            put_integer(out, u64::from(end.local));
+            put_integer(out, end.acked as u64);
         }
     }
 }
