@@ -10,7 +10,8 @@ pub struct Lag {
     /// Bytes of the stream that it has not acknowledged.
     pub bytes: u64,
     /// For how long the oldest of them has been in the stream; `None` if there are none. It may be too high by less
-    /// than [`Report::lag_error`](crate::Report::lag_error).
+    /// than [`Report::lag_error`](crate::Report::lag_error); of one that resumed from further back than any other was,
+    /// it may be too low.
     pub age: Option<Duration>,
     /// The highest that this was since the replica came online.
     pub highest_age: Duration,
@@ -62,13 +63,14 @@ impl LagSamples {
     }
 
     /// When the byte after `offset` entered the stream, which ends at `end`: at this time, or less than
-    /// [`LagSamples::error`] later. `None` if there is no such byte.
+    /// [`LagSamples::error`] later. `None` if there is no such byte; one that is older than all samples is taken for as
+    /// old as the first.
     pub(crate) fn appended_at(&self, offset: Offset, end: Offset) -> Option<Timestamp> {
         if offset >= end {
             return None;
         }
         let after = self.samples.partition_point(|sample| sample.at <= offset);
-        self.samples.get(after.checked_sub(1)?).map(|sample| sample.time)
+        self.samples.get(after.saturating_sub(1)).map(|sample| sample.time)
     }
 
     /// A time is too early by less than this.
@@ -134,6 +136,13 @@ mod tests {
         samples.take(at(0), at(0), micro(0));
         assert_eq!(samples.appended_at(at(100), at(100)), None);
         assert_eq!(samples.appended_at(at(99), at(100)), Some(micro(0)));
+    }
+
+    #[test]
+    fn what_is_older_than_all_samples_is_at_least_as_old_as_they() {
+        let mut samples = LagSamples::new();
+        samples.take(at(50), at(50), micro(7));
+        assert_eq!(samples.appended_at(at(10), at(100)), Some(micro(7)));
     }
 
     /// A quiet stretch between two writes is no error: the second is not taken for the first.

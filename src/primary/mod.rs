@@ -1,7 +1,10 @@
 mod attach;
 mod batch;
+mod check;
 mod config;
 mod event;
+mod gate;
+mod growth;
 mod outbox;
 mod peer;
 mod pins;
@@ -28,9 +31,6 @@ pub use unit::{Context, Unit};
 pub use wait::LocalFsyncError;
 
 use alloc::vec::Vec;
-use core::time::Duration;
-
-use bytes::Bytes;
 
 use outbox::Outbox;
 use pins::ResumePins;
@@ -38,13 +38,13 @@ use replica::Replica;
 use stream::Stream;
 use timers::Timers;
 
-use crate::acks::{Ack, AckRefused, Acks, Level};
+use crate::acks::{Ack, AckRefused, Acks};
 use crate::backlog::{StreamFull, ZeroCapacity};
 use crate::good_replicas::{GoodReplicas, NotEnoughReplicas};
 use crate::history::{History, IdRefused};
 use crate::id::ReplicationId;
 use crate::key::{Gone, ReplicaKey};
-use crate::lag::{Lag, LagSamples};
+use crate::lag::LagSamples;
 use crate::offset::Offset;
 use crate::output::OutputMeter;
 use crate::slots::Slots;
@@ -238,29 +238,6 @@ impl Primary {
         Ok(Written { value, end: unit.end() })
     }
 
-    /// Whether [`Primary::write`] would be let in at `now`: for a host that has to know before, such as when a
-    /// command is queued for a transaction.
-    ///
-    /// # Errors
-    ///
-    /// [`WriteRefused`].
-    pub fn admit_write(&self, now: Timestamp) -> Result<(), WriteRefused> {
-        self.good.admit_write(now.max(self.now))?;
-        Ok(self.stream.check_room(self.config.max_unit)?)
-    }
-
-    /// How many replicas are good at `now`: online, and heard from within
-    /// [`MinReplicas::max_lag`](crate::MinReplicas::max_lag).
-    pub fn good(&self, now: Timestamp) -> usize {
-        self.good.good(now.max(self.now))
-    }
-
-    /// How many replicas are good at `now` and have acknowledged `offset`. Looks at each of them.
-    pub fn good_at(&self, offset: Offset, now: Timestamp) -> usize {
-        let now = now.max(self.now);
-        self.acks.holders(offset, Level::Applied).filter(|replica| self.good.is_good(*replica, now)).count()
-    }
-
     /// Lets a whole unit, which the host has applied already, enter the stream, and tells its end.
     ///
     /// For what nobody asked for, and so nobody can be refused, such as a key that expired. `None` if it has not
@@ -358,17 +335,6 @@ impl Primary {
         event.or_else(|| self.poll_send())
     }
 
-    fn poll_gate(&mut self) -> Option<Event> {
-        let verdict = self.good.admit_write(self.now);
-        if core::mem::replace(&mut self.is_gate_open, verdict.is_ok()) == verdict.is_ok() {
-            return None;
-        }
-        Some(match verdict {
-            Ok(()) => Event::GateOpened { good: self.good(self.now) },
-            Err(refused) => Event::GateClosed(refused),
-        })
-    }
-
     /// Takes the id for the next change of history: the answer to [`Event::IdWanted`].
     ///
     /// # Errors
@@ -429,205 +395,10 @@ impl Primary {
         self.counters = Counters::default();
     }
 
-    /// Every figure at this instant. Looks at each replica.
-    pub fn report(&self, now: Timestamp) -> Report {
-        let now = now.max(self.now);
-        let pinned = self.pins.oldest().map_or(0, |oldest| self.end().saturating_since(oldest));
-        let mut replicas: Vec<_> = self.replicas.iter().collect();
-        replicas.sort_unstable_by_key(|(_, replica)| replica.arrival);
-        Report {
-            id: self.history.id(),
-            previous: self.history.previous(),
-            end: self.end(),
-            backlog: self.stream.backlog().map(|backlog| BacklogReport {
-                start: backlog.start(),
-                len: backlog.end().saturating_since(backlog.start()),
-                memory: backlog.memory(),
-            }),
-            retired_memory: self.stream.retired_memory(),
-            backlog_capacity: self.config.backlog_capacity,
-            resume_pins: self.pins.len(),
-            pinned,
-            min_replicas: self.config.min_replicas,
-            good: self.good(now),
-            waiters: self.waiters.pending(),
-            local_fsynced: self.waiters.local_fsynced(),
-            lag_error: self.lag.error(),
-            replicas: replicas
-                .into_iter()
-                .map(|(key, replica)| self.report_replica(key, replica, now))
-                .collect(),
-            counters: self.counters,
-        }
-    }
-
-    /// Panics when an invariant is broken. For tests and fuzzing.
-    #[doc(hidden)]
-    pub fn check_invariants(&self) {
-        if let Some(backlog) = self.stream.backlog() {
-            backlog.check_invariants();
-        }
-        self.snapshots.check_invariants(|key| {
-            self.replicas.iter().filter(|(_, replica)| replica.snapshot() == Some(key)).count()
-        });
-        self.outbox.sends.check_invariants();
-        self.acks.check_invariants();
-        self.good.check_invariants();
-        self.waiters.check_invariants(&self.acks);
-        assert!(self.replicas.len() > 0 || self.acks.online() == 0, "who is gone does not count");
-        assert!(
-            self.stream.backlog().is_some() || self.pins.len() == 0,
-            "nothing is pinned in a stream that is gone"
-        );
-        assert!(self.stream.backlog().is_some() || self.replicas.len() == 0, "who is attached has a stream");
-        for (key, replica) in self.replicas.iter() {
-            self.check_replica(key, replica);
-        }
-    }
-
-    fn check_replica(&self, key: ReplicaKey, replica: &Replica) {
-        let cursor = replica.cursor.as_ref().map(crate::Cursor::offset);
-        assert_eq!(
-            cursor.is_none(),
-            replica.held_back_until().is_some(),
-            "who waits for no snapshot is pinned"
-        );
-        assert!(cursor.is_none_or(|cursor| cursor <= replica.lent), "what was sent was lent");
-        assert!(replica.lent <= self.end(), "what was lent was there");
-        let acked = self.acks.of(key).map(|ack| ack.applied);
-        assert!(acked.is_none_or(|acked| acked <= replica.lent), "what was acknowledged was lent");
-        let unsent = replica.charged_from().map_or(0, |from| self.end().saturating_since(from));
-        let limit = self.output.limit();
-        assert!(limit.hard.is_none_or(|hard| unsent < hard), "nobody is over the hard output limit");
-        let is_over = limit.soft.is_some_and(|soft| unsent >= soft.bytes);
-        assert_eq!(replica.over_since.is_some(), is_over, "who is over the soft output limit is known");
-        if let Some(snapshot) = replica.snapshot() {
-            assert!(self.snapshots.get(snapshot).is_ok(), "a snapshot lives as long as a replica needs it");
-        }
-        assert_eq!(self.outbox.sends.contains(key), replica.queued, "who is queued knows");
-        assert!(!replica.queued || replica.is_open(), "only an open stream is sent");
-    }
-
-    fn report_replica(&self, key: ReplicaKey, replica: &Replica, now: Timestamp) -> ReplicaReport {
-        let ack = self.acks.of(key);
-        let held_back = replica.held_back_until().flatten();
-        ReplicaReport {
-            replica: key,
-            peer: replica.peer.clone(),
-            state: replica.state(),
-            acked: ack.map(|ack| ack.applied),
-            fsynced: ack.and_then(|ack| ack.fsynced),
-            unsent: replica.cursor.as_ref().map_or(0, |cursor| self.end().saturating_since(cursor.offset())),
-            lag: replica.is_online().then(|| self.lag_of(key, replica, now)),
-            last_heard: now.saturating_since(replica.heard),
-            last_ack: replica.acked_at.map(|at| now.saturating_since(at)),
-            is_good: self.good.is_good(key, now),
-            over_soft_limit: replica.over_since.map(|since| now.saturating_since(since)),
-            held_back: held_back.map(|until| until.saturating_since(now)).filter(|span| !span.is_zero()),
-        }
-    }
-
-    fn lag_of(&self, key: ReplicaKey, replica: &Replica, now: Timestamp) -> Lag {
-        let held = self.held_by(key, replica);
-        let age = self.lag.appended_at(held, self.end()).map(|at| now.saturating_since(at));
-        let highest_age = replica.highest_age.max(age.unwrap_or_default());
-        Lag { bytes: self.end().saturating_since(held), age, highest_age }
-    }
-
-    /// How much of the stream a replica is known to hold, once it is online.
-    fn held_by(&self, key: ReplicaKey, replica: &Replica) -> Offset {
-        self.acks.of(key).map_or(replica.began_at, |ack| ack.applied.max(replica.began_at))
-    }
-
-    /// An ack is about to come: until then a replica's lag grows.
-    fn note_age(&mut self, key: ReplicaKey) {
-        let Some(replica) = self.replicas.get(key).filter(|replica| replica.is_online()) else { return };
-        let oldest = self.lag.appended_at(self.held_by(key, replica), self.end());
-        let age = oldest.map_or(Duration::ZERO, |at| self.now.saturating_since(at));
-        if let Some(replica) = self.replicas.get_mut(key) {
-            replica.highest_age = replica.highest_age.max(age);
-        }
-    }
-
     /// A clock that goes back stands still.
     #[inline]
     fn advance_clock(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
-    }
-
-    /// Ends the staged unit.
-    #[inline]
-    fn commit(&mut self) -> Offset {
-        let start = self.stream.end();
-        if let Some(backlog) = self.stream.backlog_mut() {
-            backlog.commit();
-            self.on_grown(start);
-        }
-        self.stream.end()
-    }
-
-    /// Puts a payload of the core's own into the stream. Tells whether it entered: a full stream ends by silence, since
-    /// nothing can be said in it any more.
-    fn append_own(&mut self, payload: &Bytes) -> bool {
-        let start = self.stream.end();
-        let has_entered = self.stream.backlog_mut().is_some_and(|backlog| backlog.append(payload).is_ok());
-        if has_entered {
-            self.on_grown(start);
-        }
-        has_entered
-    }
-
-    /// The stream has grown from `start`. Whatever the number of replicas, this compares a few figures.
-    #[inline]
-    fn on_grown(&mut self, start: Offset) {
-        let end = self.stream.end();
-        if self.lag.is_due(self.now) {
-            self.take_sample(start);
-        }
-        if self.output.may_be_crossed(end) {
-            self.judge_output();
-        }
-        if self.pins.may_be_over(end) {
-            self.enforce_pins();
-        }
-    }
-
-    #[cold]
-    fn take_sample(&mut self, start: Offset) {
-        let held = |(key, replica)| self.held_by(key, replica);
-        let needed_from = self.replicas.iter().map(held).min().unwrap_or(start);
-        self.lag.take(start, needed_from, self.now);
-        self.write_rate.note(start, self.now);
-    }
-
-    #[cold]
-    fn enforce_pins(&mut self) {
-        if let Some(backlog) = self.stream.backlog_mut() {
-            self.pins.enforce(backlog, self.config.resume_pins, self.now);
-        }
-    }
-
-    /// Drops every replica over the output limit, and finds the nearest crossing of the others.
-    #[cold]
-    fn judge_output(&mut self) {
-        let (end, now) = (self.stream.end(), self.now);
-        self.output.restart();
-        let mut over = Vec::new();
-        for (key, replica) in self.replicas.iter_mut() {
-            let Some(from) = replica.charged_from() else { continue };
-            if let Err(crossed) = self.output.judge(from, &mut replica.over_since, end, now) {
-                over.push((replica.arrival, key, DropReason::OverLimit(crossed)));
-            }
-        }
-        self.drop_all(over);
-    }
-
-    /// Drops replicas in order of arrival, which comes first of each.
-    fn drop_all(&mut self, mut replicas: Vec<(u64, ReplicaKey, DropReason)>) {
-        replicas.sort_unstable_by_key(|(arrival, ..)| *arrival);
-        for (_, key, reason) in replicas {
-            self.drop_replica(key, reason);
-        }
     }
 
     /// The replicas that `wanted` picks, in order of arrival.

@@ -1,12 +1,15 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::Primary;
 use super::peer::Peer;
+use super::replica::Replica;
 use crate::good_replicas::MinReplicas;
 use crate::id::ReplicationId;
 use crate::key::ReplicaKey;
 use crate::lag::Lag;
 use crate::offset::Offset;
+use crate::time::Timestamp;
 
 /// Every figure of a [`Primary`](crate::Primary) at one instant. [`info`](crate::info) prints it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -120,4 +123,79 @@ pub struct Counters {
     pub detached_clean: u64,
     /// Connections that the host detached as lost.
     pub detached_lost: u64,
+}
+
+impl Primary {
+    /// Every figure at this instant. Looks at each replica.
+    pub fn report(&self, now: Timestamp) -> Report {
+        let now = now.max(self.now);
+        let pinned = self.pins.oldest().map_or(0, |oldest| self.end().saturating_since(oldest));
+        let mut replicas: Vec<_> = self.replicas.iter().collect();
+        replicas.sort_unstable_by_key(|(_, replica)| replica.arrival);
+        Report {
+            id: self.history.id(),
+            previous: self.history.previous(),
+            end: self.end(),
+            backlog: self.stream.backlog().map(|backlog| BacklogReport {
+                start: backlog.start(),
+                len: backlog.end().saturating_since(backlog.start()),
+                memory: backlog.memory(),
+            }),
+            retired_memory: self.stream.retired_memory(),
+            backlog_capacity: self.config.backlog_capacity,
+            resume_pins: self.pins.len(),
+            pinned,
+            min_replicas: self.config.min_replicas,
+            good: self.good(now),
+            waiters: self.waiters.pending(),
+            local_fsynced: self.waiters.local_fsynced(),
+            lag_error: self.lag.error(),
+            replicas: replicas
+                .into_iter()
+                .map(|(key, replica)| self.report_replica(key, replica, now))
+                .collect(),
+            counters: self.counters,
+        }
+    }
+
+    fn report_replica(&self, key: ReplicaKey, replica: &Replica, now: Timestamp) -> ReplicaReport {
+        let ack = self.acks.of(key);
+        let held_back = replica.held_back_until().flatten();
+        ReplicaReport {
+            replica: key,
+            peer: replica.peer.clone(),
+            state: replica.state(),
+            acked: ack.map(|ack| ack.applied),
+            fsynced: ack.and_then(|ack| ack.fsynced),
+            unsent: replica.cursor.as_ref().map_or(0, |cursor| self.end().saturating_since(cursor.offset())),
+            lag: replica.is_online().then(|| self.lag_of(key, replica, now)),
+            last_heard: now.saturating_since(replica.heard),
+            last_ack: replica.acked_at.map(|at| now.saturating_since(at)),
+            is_good: self.good.is_good(key, now),
+            over_soft_limit: replica.over_since.map(|since| now.saturating_since(since)),
+            held_back: held_back.map(|until| until.saturating_since(now)).filter(|span| !span.is_zero()),
+        }
+    }
+
+    fn lag_of(&self, key: ReplicaKey, replica: &Replica, now: Timestamp) -> Lag {
+        let held = self.held_by(key, replica);
+        let age = self.lag.appended_at(held, self.end()).map(|at| now.saturating_since(at));
+        let highest_age = replica.highest_age.max(age.unwrap_or_default());
+        Lag { bytes: self.end().saturating_since(held), age, highest_age }
+    }
+
+    /// How much of the stream a replica is known to hold, once it is online.
+    pub(super) fn held_by(&self, key: ReplicaKey, replica: &Replica) -> Offset {
+        self.acks.of(key).map_or(replica.began_at, |ack| ack.applied.max(replica.began_at))
+    }
+
+    /// An ack is about to come: until then a replica's lag grows.
+    pub(super) fn note_age(&mut self, key: ReplicaKey) {
+        let Some(replica) = self.replicas.get(key).filter(|replica| replica.is_online()) else { return };
+        let oldest = self.lag.appended_at(self.held_by(key, replica), self.end());
+        let age = oldest.map_or(Duration::ZERO, |at| self.now.saturating_since(at));
+        if let Some(replica) = self.replicas.get_mut(key) {
+            replica.highest_age = replica.highest_age.max(age);
+        }
+    }
 }
