@@ -1,4 +1,4 @@
-//! In steady state append, send and ack allocate nothing.
+//! In steady state append, send, ack and wait allocate nothing.
 
 use std::hint::black_box;
 use std::io;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Buf;
 use headwater::{
-    Ack, Backlog, Config, Event, Framing, Image, Offset, Peer, Primary, ReplicaKey, ReplicationId, Sent, Tag,
-    Timestamp, Wanted, wire,
+    Ack, Acks, Backlog, Config, Event, Framing, Image, Level, Offset, Peer, Primary, ReplicaKey,
+    ReplicationId, Sent, Tag, Timeout, Timestamp, Wait, WaitOutcome, Waiters, Wanted, wire,
 };
 
 #[test]
@@ -85,6 +85,59 @@ fn a_replica_that_catches_up_in_steps_allocates_nothing() {
         for &replica in &replicas[1..] {
             assert_eq!(primary.write_to(replica, &mut TakesAll, NOW).unwrap(), Sent::All);
         }
+    };
+    assert_eq!(allocations(step), 0);
+}
+
+/// Callers that wait for one replica or for two, with timeouts and without, are satisfied, and wait again.
+#[test]
+fn a_wait_after_a_wait_allocates_nothing() {
+    let (mut acks, mut waiters) = (Acks::default(), Waiters::new(1000));
+    let replicas = [0, 1].map(|place| ReplicaKey::new(place, 1, Tag(0)));
+    for replica in replicas {
+        acks.insert(replica);
+        acks.set_online(replica);
+    }
+    let mut target = 0;
+    let step = || {
+        for (replicas, seconds) in [(1, 1), (1, 5), (2, 1), (2, 5)] {
+            target += 1;
+            let timeout = Timeout::After(Duration::from_secs(seconds));
+            let (target, tag) = (Offset::new(target).unwrap(), Tag(target));
+            let wait = Wait { target, replicas, level: Level::Applied, local: false, timeout, tag };
+            assert!(matches!(waiters.wait(wait, &acks, NOW), Ok(WaitOutcome::Pending(_))));
+        }
+        for replica in replicas {
+            let end = Offset::new(target).unwrap();
+            assert_eq!(acks.record(replica, Ack::applied(end), end), Ok(true));
+            waiters.handle_acks(&acks);
+            while waiters.poll_ended().is_some() {}
+        }
+        assert!(waiters.is_empty());
+    };
+    assert_eq!(allocations(step), 0);
+}
+
+/// Callers that give up, one of many at a time, or run out of time.
+#[test]
+fn a_wait_in_place_of_one_given_up_allocates_nothing() {
+    let (acks, mut waiters) = (Acks::default(), Waiters::new(1000));
+    let (mut waiting, mut steps) = (Vec::with_capacity(200), 0);
+    let step = || {
+        steps += 1;
+        let now = Timestamp::from_origin(Duration::from_millis(steps));
+        let timeout = Timeout::After(Duration::from_millis([90, 1000, 50][steps as usize % 3]));
+        let (target, tag) = (Offset::new(steps).unwrap(), Tag(steps));
+        let wait = Wait { target, replicas: 1, level: Level::Applied, local: false, timeout, tag };
+        let Ok(WaitOutcome::Pending(waiter)) = waiters.wait(wait, &acks, now) else {
+            panic!("nobody has it")
+        };
+        waiting.push(waiter);
+        if waiting.len() == 100 {
+            let _ = waiters.cancel(waiting.swap_remove(steps as usize * 37 % 100), &acks);
+        }
+        waiters.handle_timeout(&acks, now);
+        while waiters.poll_ended().is_some() {}
     };
     assert_eq!(allocations(step), 0);
 }

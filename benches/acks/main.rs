@@ -26,6 +26,7 @@ fn main() {
     bench_pair(&mut criterion, "ack that ends nobody", &works::ENDS_NOBODY);
     bench_pair(&mut criterion, "ack that ends one, new wait", &works::ENDS_ONE);
     bench_pair(&mut criterion, "ack that ends all, each", &works::ENDS_ALL);
+    bench_pair(&mut criterion, "ack that ends all and their telling, each", &works::ENDS_ALL_AND_TELLS);
     bench_pair(&mut criterion, "round of waits and acks", &works::ROUND);
     bench_few(&mut criterion);
     criterion.final_summary();

@@ -88,7 +88,12 @@ impl Node for Ordered {
 
     #[inline]
     fn take_ended(&mut self) -> usize {
-        std::iter::from_fn(|| self.waiters.poll_ended()).inspect(|ended| _ = black_box(ended)).count()
+        let mut ended = 0;
+        while let Some((waiter, end)) = self.waiters.poll_ended() {
+            black_box((waiter.tag(), end.acked));
+            ended += 1;
+        }
+        ended
     }
 
     fn acks_in_batch(_: usize, _: usize) -> usize {
@@ -159,7 +164,12 @@ impl Node for Scanned {
 
     #[inline]
     fn take_ended(&mut self) -> usize {
-        self.ended.drain(..).inspect(|ended| _ = black_box(ended)).count()
+        let mut ended = 0;
+        for (waiter, acked) in self.ended.drain(..) {
+            black_box((waiter, acked));
+            ended += 1;
+        }
+        ended
     }
 
     fn acks_in_batch(waiters: usize, replicas: usize) -> usize {

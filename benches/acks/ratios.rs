@@ -35,12 +35,16 @@ fn ends_one() -> [Target; 3] {
     ]
 }
 
-fn ends_all() -> [Target; 3] {
+fn ends_all() -> [Target; 6] {
     let name = |replicas| format!("an ack that ends 10 000, each, {replicas} replicas");
+    let told = |replicas| format!("an ack that ends 10 000, and their telling, {replicas} replicas");
     [
         nanos(&name(5), 3.0, works::ENDS_ALL, 5),
         gain(&name(5), 0.4, works::ENDS_ALL, 5),
         gain(&name(100), 6.0, works::ENDS_ALL, 100),
+        nanos(&told(5), 6.0, works::ENDS_ALL_AND_TELLS, 5),
+        gain(&told(5), 0.3, works::ENDS_ALL_AND_TELLS, 5),
+        gain(&told(100), 4.0, works::ENDS_ALL_AND_TELLS, 100),
     ]
 }
 

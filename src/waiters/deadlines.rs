@@ -1,7 +1,7 @@
 use alloc::collections::{BinaryHeap, VecDeque};
 use core::cmp::Reverse;
 
-use super::table::{Pending, Table, Ticket};
+use super::table::{Pending, SLACK, Table, Ticket};
 use crate::time::Timestamp;
 
 /// When waits time out.
@@ -14,6 +14,8 @@ pub(super) struct Deadlines {
     lanes: [VecDeque<Due>; LANES],
     others: BinaryHeap<Reverse<Due>>,
     live: usize,
+    /// Whether somebody left since all was tidy.
+    is_untidy: bool,
 }
 
 /// Ordered by the moment, then by arrival.
@@ -49,17 +51,26 @@ impl Deadlines {
             None => drop(self.others.pop()),
         }
         self.live -= 1;
+        self.is_untidy = true;
         self.purge(table);
-        Some((first.ticket, table.get_pending(first.ticket)?))
+        Some((first.ticket, *table.get_pending(first.ticket)?))
     }
 
     /// Counts one as dead. The caller makes it so, and calls [`Deadlines::tidy`] then.
-    pub(super) fn forget_one(&mut self) {
+    pub(super) const fn forget_one(&mut self) {
         self.live -= 1;
+        self.is_untidy = true;
     }
 
     /// Gives up the dead ones at the front, and all of them once they are the half.
+    #[inline]
     pub(super) fn tidy(&mut self, table: &Table) {
+        if core::mem::take(&mut self.is_untidy) {
+            self.give_up_dead(table);
+        }
+    }
+
+    fn give_up_dead(&mut self, table: &Table) {
         self.purge(table);
         if self.len() > 2 * self.live + SLACK {
             for lane in &mut self.lanes {
@@ -105,6 +116,3 @@ impl Deadlines {
 
 /// As many timeouts at a time cost next to nothing.
 const LANES: usize = 4;
-
-/// So few dead entries are not worth a look at all.
-const SLACK: usize = 8;

@@ -221,9 +221,8 @@ impl Waiters {
     /// They end in this order: those who wait for [`Level::Applied`] first, the fewest replicas first, the lowest
     /// target first, and then as they came.
     pub fn handle_acks(&mut self, acks: &Acks) {
-        for level in [Level::Applied, Level::Fsynced] {
-            self.end_reached(level, acks);
-        }
+        self.end_reached(Level::Applied, acks);
+        self.end_reached(Level::Fsynced, acks);
         self.deadlines.tidy(&self.table);
     }
 
@@ -277,7 +276,6 @@ impl Waiters {
     }
 
     /// The next wait that is over, in the order in which they ended. Its place is free then.
-    #[inline]
     pub fn poll_ended(&mut self) -> Option<(WaiterKey, WaitEnd)> {
         self.table.pop_ended()
     }
@@ -323,6 +321,7 @@ impl Waiters {
         queued.len()
     }
 
+    #[inline]
     fn enter(&mut self, wait: Wait) -> WaiterKey {
         let Wait { target, replicas, level, local, timeout, tag } = wait;
         let deadline = match timeout {
@@ -353,33 +352,43 @@ impl Waiters {
         let reached = |replicas| acks.kth(replicas, level);
         queues.for_each_reached(reached, |queue, last| {
             let mut count = Count::of(level, acks);
-            while let Some((ticket, pending)) = queue.pop_up_to(last, |ticket| table.get_pending(ticket)) {
-                let acked = count.at(pending.target);
-                let local = *local_fsynced >= Some(pending.target);
+            queue.take_up_to(last, |ticket| {
+                let Some(&Pending { target, has_deadline, .. }) = table.get_pending(ticket) else {
+                    return false;
+                };
+                let (acked, local) = (count.at(target), *local_fsynced >= Some(target));
                 table.end(ticket, WaitEnd { acked, local, how: WaitEnded::Satisfied });
-                if pending.has_deadline {
+                if has_deadline {
                     deadlines.forget_one();
                 }
-            }
+                true
+            });
             queue.tidy(|ticket| table.is_pending(ticket));
         });
     }
 
     /// Has those whose target the own disk holds now wait for replicas, if they are not there too.
     fn on_disk_reached(&mut self, upto: Offset, acks: &Acks) {
-        while let Some((ticket, pending)) = self.disk.pop_up_to(upto, |ticket| self.table.get_pending(ticket))
-        {
-            let end = self.end_of(pending, WaitEnded::Satisfied, acks);
-            if end.acked < pending.replicas {
-                self.table.set_on_disk(ticket);
-                self.queues_mut(pending.level).insert(pending.replicas, pending.target, ticket);
-                continue;
+        let Self { table, applied, fsynced, disk, deadlines, .. } = self;
+        disk.take_up_to(upto, |ticket| {
+            let Some(&pending) = table.get_pending(ticket) else { return false };
+            let Pending { target, replicas, level, has_deadline, .. } = pending;
+            let acked = acks.replicas_at(target, level);
+            if acked >= replicas {
+                table.end(ticket, WaitEnd { acked, local: true, how: WaitEnded::Satisfied });
+                if has_deadline {
+                    deadlines.forget_one();
+                }
+            } else {
+                table.set_on_disk(ticket);
+                let queues = match level {
+                    Level::Applied => &mut *applied,
+                    Level::Fsynced => &mut *fsynced,
+                };
+                queues.insert(replicas, target, ticket);
             }
-            self.table.end(ticket, end);
-            if pending.has_deadline {
-                self.deadlines.forget_one();
-            }
-        }
+            true
+        });
         self.disk.tidy(|ticket| self.table.is_pending(ticket));
         self.deadlines.tidy(&self.table);
     }

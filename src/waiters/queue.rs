@@ -1,7 +1,7 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
-use super::table::Ticket;
+use super::table::{SLACK, Ticket};
 use crate::offset::Offset;
 
 /// Waiters in the order of their places, and of arrival within one place.
@@ -38,21 +38,17 @@ impl<P: Copy + Ord> Queue<P> {
         self.live += 1;
     }
 
-    /// Takes out the first that `find` still finds, if it is at `last` or before it.
+    /// Takes out all who are at `last` or before it. `take` gets them in order, and tells who was not dead.
     #[inline]
-    pub(super) fn pop_up_to<T>(
-        &mut self,
-        last: P,
-        find: impl Fn(Ticket) -> Option<T>,
-    ) -> Option<(Ticket, T)> {
-        while let Some(&Entry { ticket, .. }) = self.entries.front().filter(|first| first.place <= last) {
-            self.entries.pop_front();
-            if let Some(found) = find(ticket) {
-                self.live -= 1;
-                return Some((ticket, found));
-            }
+    pub(super) fn take_up_to(&mut self, last: P, mut take: impl FnMut(Ticket) -> bool) {
+        let taken = self.entries.iter().take_while(|entry| entry.place <= last);
+        let (mut all, mut live) = (0, 0);
+        for entry in taken {
+            all += 1;
+            live += usize::from(take(entry.ticket));
         }
-        None
+        self.entries.drain(..all);
+        self.live -= live;
     }
 
     /// Counts one as dead, which the caller has just made so.
@@ -147,9 +143,10 @@ impl Queues {
     }
 
     fn drop_empty(&mut self) {
-        let too_many = self.empty.len().saturating_sub(KEPT_EMPTY);
-        for replicas in self.empty.drain(..too_many) {
-            self.by_replicas.remove(&replicas);
+        if let Some(too_many @ 1..) = self.empty.len().checked_sub(KEPT_EMPTY) {
+            for replicas in self.empty.drain(..too_many) {
+                self.by_replicas.remove(&replicas);
+            }
         }
     }
 
@@ -166,9 +163,6 @@ impl Queues {
         self.by_replicas.iter().flat_map(of).collect()
     }
 }
-
-/// So few dead entries are not worth a look at all.
-const SLACK: usize = 8;
 
 /// Room for so many is not worth giving up, only to be asked for again.
 const KEPT_ENTRIES: usize = 256;

@@ -1,7 +1,7 @@
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::WaitEnd;
-use super::queue::Queue;
 use crate::acks::Level;
 use crate::key::{Tag, WaiterKey};
 use crate::offset::Offset;
@@ -13,9 +13,8 @@ pub(super) struct Table {
     free: Vec<u32>,
     pending: usize,
     arrivals: u64,
-    /// Whose end was not told yet, by the number of the end.
-    ended: Queue<u64>,
-    ends: u64,
+    /// Whose end was not told yet, in the order in which they ended; and some who left meanwhile.
+    ended: VecDeque<Ticket>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -67,16 +66,17 @@ impl Table {
         self.len() >= if max < nameable { max } else { nameable }
     }
 
+    #[inline]
     pub(super) fn insert(&mut self, tag: Tag, pending: Pending) -> (WaiterKey, Ticket) {
         let slot = self.free.pop().unwrap_or_else(|| self.add_slot());
-        let Slot { key, arrival, state } = &mut self.slots[slot as usize];
+        let place = &mut self.slots[slot as usize];
         // A key comes again only after 2^32 waiters in one place.
-        *key = WaiterKey::new(slot, key.generation().wrapping_add(1), tag);
-        *arrival = self.arrivals;
-        *state = State::Pending(pending);
+        let key = WaiterKey::new(slot, place.key.generation().wrapping_add(1), tag);
+        let arrival = self.arrivals;
+        *place = Slot { key, arrival, state: State::Pending(pending) };
         self.arrivals += 1;
         self.pending += 1;
-        (*key, Ticket { arrival: *arrival, slot })
+        (key, Ticket { arrival, slot })
     }
 
     pub(super) fn ticket(&self, key: WaiterKey) -> Option<Ticket> {
@@ -87,9 +87,9 @@ impl Table {
     }
 
     #[inline]
-    pub(super) fn get_pending(&self, ticket: Ticket) -> Option<Pending> {
-        match self.slots[ticket.slot as usize] {
-            Slot { arrival, state: State::Pending(pending), .. } if arrival == ticket.arrival => {
+    pub(super) fn get_pending(&self, ticket: Ticket) -> Option<&Pending> {
+        match &self.slots[ticket.slot as usize] {
+            Slot { arrival, state: State::Pending(pending), .. } if *arrival == ticket.arrival => {
                 Some(pending)
             }
             _ => None,
@@ -114,31 +114,36 @@ impl Table {
         debug_assert!(self.is_pending(ticket), "a waiter ends once");
         self.slots[ticket.slot as usize].state = State::Ended(end);
         self.pending -= 1;
-        self.ended.insert(self.ends, ticket);
-        self.ends += 1;
+        self.ended.push_back(ticket);
     }
 
     /// The next whose end is to be told. Its place is free then.
     #[inline]
     pub(super) fn pop_ended(&mut self) -> Option<(WaiterKey, WaitEnd)> {
-        let slots = &self.slots;
-        let (ticket, (key, end)) = self.ended.pop_up_to(u64::MAX, |ticket| ended(slots, ticket))?;
-        self.free(ticket);
-        self.ended.tidy(|ticket| ended(&self.slots, ticket).is_some());
-        Some((key, end))
+        while let Some(ticket) = self.ended.pop_front() {
+            let Slot { key, state: State::Ended(end), .. } = *self.slot(ticket) else { continue };
+            if self.slot(ticket).arrival == ticket.arrival {
+                self.free(ticket);
+                return Some((key, end));
+            }
+        }
+        None
     }
 
     /// Takes out one whose end was not told yet, if it is over.
     pub(super) fn take_ended(&mut self, ticket: Ticket) -> Option<WaitEnd> {
-        let (_, end) = ended(&self.slots, ticket)?;
+        let State::Ended(end) = self.slot(ticket).state else { return None };
         self.free(ticket);
-        self.ended.forget_one(|ticket| ended(&self.slots, ticket).is_some());
+        if self.ended.len() > 2 * self.ended() + SLACK {
+            let Self { slots, ended, .. } = self;
+            ended.retain(|ticket| slots[ticket.slot as usize].is_ended(*ticket));
+        }
         Some(end)
     }
 
     /// Takes out one who is pending.
     pub(super) fn take_pending(&mut self, ticket: Ticket) -> Option<Pending> {
-        let pending = self.get_pending(ticket)?;
+        let pending = *self.get_pending(ticket)?;
         self.free(ticket);
         self.pending -= 1;
         Some(pending)
@@ -159,8 +164,9 @@ impl Table {
         let free = self.slots.iter().filter(|slot| matches!(slot.state, State::Free)).count();
         assert_eq!(free, self.free.len(), "each free place is known once");
         assert_eq!(self.pending, self.all_pending().len(), "those who are pending are counted");
-        let ended = self.ended.check_invariants(|ticket| ended(&self.slots, ticket).is_some());
-        assert_eq!(ended.len(), self.len() - self.pending, "each end is to be told once");
+        let ended = self.ended.iter().filter(|ticket| self.slot(**ticket).is_ended(**ticket));
+        assert_eq!(ended.count(), self.ended(), "each end is to be told once");
+        assert!(self.ended.len() <= 2 * self.slots.len() + SLACK, "few have left meanwhile");
     }
 
     fn add_slot(&mut self) -> u32 {
@@ -173,12 +179,22 @@ impl Table {
         self.slots[ticket.slot as usize].state = State::Free;
         self.free.push(ticket.slot);
     }
-}
 
-#[inline]
-fn ended(slots: &[Slot], ticket: Ticket) -> Option<(WaiterKey, WaitEnd)> {
-    match slots[ticket.slot as usize] {
-        Slot { key, arrival, state: State::Ended(end) } if arrival == ticket.arrival => Some((key, end)),
-        _ => None,
+    /// How many are over.
+    const fn ended(&self) -> usize {
+        self.len() - self.pending
+    }
+
+    fn slot(&self, ticket: Ticket) -> &Slot {
+        &self.slots[ticket.slot as usize]
     }
 }
+
+impl Slot {
+    fn is_ended(&self, ticket: Ticket) -> bool {
+        self.arrival == ticket.arrival && matches!(self.state, State::Ended(_))
+    }
+}
+
+/// So few who have left are not worth a look at all.
+pub(super) const SLACK: usize = 8;
