@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a benchmark reads the clock")]
 
+mod gate;
 mod nodes;
 mod ratios;
 #[path = "../support/mod.rs"]
@@ -29,6 +30,7 @@ fn main() {
     bench_pair(&mut criterion, "ack that ends all and their telling, each", &works::ENDS_ALL_AND_TELLS);
     bench_pair(&mut criterion, "round of waits and acks", &works::ROUND);
     bench_few(&mut criterion);
+    bench_gate(&mut criterion);
     criterion.final_summary();
 }
 
@@ -61,6 +63,15 @@ fn bench_few(criterion: &mut Criterion) {
                 bench(&mut group, name, Throughput::Elements(1), || case(waiters, 5));
             }
         }
+    }
+}
+
+fn bench_gate(criterion: &mut Criterion) {
+    for replicas in [1, 5, 100, 1000] {
+        let mut group =
+            criterion.benchmark_group(format!("ack, then a look at the gate: {replicas} replicas"));
+        bench(&mut group, "count", Throughput::Elements(1), || gate::kept(replicas));
+        bench(&mut group, "recount", Throughput::Elements(1), || gate::recounted(replicas));
     }
 }
 

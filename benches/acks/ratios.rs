@@ -1,3 +1,4 @@
+use crate::gate;
 use crate::support::Target;
 use crate::works::{self, Pair};
 
@@ -8,7 +9,18 @@ pub(crate) fn targets() -> Vec<Target> {
     targets.extend(ends_one());
     targets.extend(ends_all());
     targets.push(nanos("a cancel and a new wait, 10 000 wait", 40.0, works::CANCEL, 5));
+    targets.extend(gate_targets());
     targets
+}
+
+fn gate_targets() -> impl Iterator<Item = Target> {
+    let name = |replicas| format!("an ack, then a look at the gate, {replicas} replicas");
+    let nanos = move |replicas| Target::nanos(name(replicas), 3.0, move || gate::kept(replicas));
+    let gain = move |(replicas, at_least)| {
+        let (kept, recounted) = (move || gate::kept(replicas), move || gate::recounted(replicas));
+        Target::gain(format!("recount / {}", name(replicas)), at_least, kept, recounted)
+    };
+    [1, 5, 100, 1000].into_iter().map(nanos).chain([(100, 15.0), (1000, 150.0)].into_iter().map(gain))
 }
 
 fn ends_nobody(replicas: usize, nanos_at_most: f64, gain_at_least: f64) -> [Target; 3] {
