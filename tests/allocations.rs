@@ -122,19 +122,19 @@ fn a_wait_after_a_wait_allocates_nothing() {
 #[test]
 fn a_wait_in_place_of_one_given_up_allocates_nothing() {
     let (acks, mut waiters) = (Acks::default(), Waiters::new(1000));
-    let (mut waiting, mut steps) = (Vec::with_capacity(200), 0);
+    let (mut waiting, mut steps) = (Vec::with_capacity(200), 0_usize);
     let step = || {
         steps += 1;
-        let now = Timestamp::from_origin(Duration::from_millis(steps));
-        let timeout = Timeout::After(Duration::from_millis([90, 1000, 50][steps as usize % 3]));
-        let (target, tag) = (Offset::new(steps).unwrap(), Tag(steps));
+        let now = Timestamp::from_origin(Duration::from_millis(steps as u64));
+        let timeout = Timeout::After(Duration::from_millis([90, 1000, 50][steps % 3]));
+        let (target, tag) = (Offset::new(steps as u64).unwrap(), Tag(steps as u64));
         let wait = Wait { target, replicas: 1, level: Level::Applied, local: false, timeout, tag };
         let Ok(WaitOutcome::Pending(waiter)) = waiters.wait(wait, &acks, now) else {
             panic!("nobody has it")
         };
         waiting.push(waiter);
         if waiting.len() == 100 {
-            let _ = waiters.cancel(waiting.swap_remove(steps as usize * 37 % 100), &acks);
+            let _ = waiters.cancel(waiting.swap_remove(steps * 37 % 100), &acks);
         }
         waiters.handle_timeout(&acks, now);
         while waiters.poll_ended().is_some() {}

@@ -6,7 +6,7 @@ use crate::offset::Offset;
 use crate::time::Timestamp;
 
 use deadlines::Deadlines;
-use queue::{Queue, Queues};
+use queue::{Queue, QueuesByLevel};
 use table::{Pending, Table, Ticket};
 
 mod deadlines;
@@ -51,10 +51,9 @@ pub struct Waiters {
     /// The latest time that was handed in.
     now: Timestamp,
     table: Table,
-    applied: Queues,
-    fsynced: Queues,
+    queues: QueuesByLevel,
     /// Those whose target the own disk does not hold yet. They are in no other queue until it does.
-    disk: Queue<Offset>,
+    disk: Queue,
     local_fsynced: Option<Offset>,
     deadlines: Deadlines,
 }
@@ -155,14 +154,14 @@ pub struct FsyncWentBack {
 }
 
 impl Waiters {
-    /// Nobody waits, and nothing was fsynced. At most `max` can wait at a time.
+    /// Nobody waits, and nothing was fsynced. At most `max` can wait at a time. Memory for those who were there at
+    /// once is kept for the next.
     pub fn new(max: usize) -> Self {
         Self {
             max,
             now: Timestamp::default(),
             table: Table::default(),
-            applied: Queues::default(),
-            fsynced: Queues::default(),
+            queues: QueuesByLevel::default(),
             disk: Queue::default(),
             local_fsynced: None,
             deadlines: Deadlines::default(),
@@ -216,7 +215,8 @@ impl Waiters {
         Ok(self.end_of(pending, WaitEnded::Cancelled, acks))
     }
 
-    /// Ends those whom `acks` satisfies: call it after each ack that was news, and when a replica came online.
+    /// Ends those whom `acks` satisfies: call it after an ack that was news, or a few, and when a replica came
+    /// online.
     ///
     /// They end in this order: those who wait for [`Level::Applied`] first, the fewest replicas first, the lowest
     /// target first, and then as they came.
@@ -313,7 +313,7 @@ impl Waiters {
     }
 
     fn check_queues(&self, level: Level) -> usize {
-        let queued = self.queues(level).check_invariants(|ticket| self.table.is_pending(ticket));
+        let queued = self.queues.of(level).check_invariants(|ticket| self.table.is_pending(ticket));
         for (replicas, ticket) in &queued {
             let pending = self.table.get_pending(*ticket).expect("it is live");
             assert_eq!((pending.replicas, pending.level, pending.awaits_disk), (*replicas, level, false));
@@ -338,19 +338,15 @@ impl Waiters {
         if awaits_disk {
             self.disk.insert(target, ticket);
         } else {
-            self.queues_mut(level).insert(replicas, target, ticket);
+            self.queues.of_mut(level).insert(replicas, target, ticket);
         }
         waiter
     }
 
     fn end_reached(&mut self, level: Level, acks: &Acks) {
-        let Self { table, deadlines, local_fsynced, .. } = self;
-        let queues = match level {
-            Level::Applied => &mut self.applied,
-            Level::Fsynced => &mut self.fsynced,
-        };
+        let Self { table, queues, deadlines, local_fsynced, .. } = self;
         let reached = |replicas| acks.kth(replicas, level);
-        queues.for_each_reached(reached, |queue, last| {
+        queues.of_mut(level).for_each_reached(reached, |queue, last| {
             let mut count = Count::of(level, acks);
             queue.take_up_to(last, |ticket| {
                 let Some(&Pending { target, has_deadline, .. }) = table.get_pending(ticket) else {
@@ -369,7 +365,7 @@ impl Waiters {
 
     /// Has those whose target the own disk holds now wait for replicas, if they are not there too.
     fn on_disk_reached(&mut self, upto: Offset, acks: &Acks) {
-        let Self { table, applied, fsynced, disk, deadlines, .. } = self;
+        let Self { table, queues, disk, deadlines, .. } = self;
         disk.take_up_to(upto, |ticket| {
             let Some(&pending) = table.get_pending(ticket) else { return false };
             let Pending { target, replicas, level, has_deadline, .. } = pending;
@@ -381,11 +377,7 @@ impl Waiters {
                 }
             } else {
                 table.set_on_disk(ticket);
-                let queues = match level {
-                    Level::Applied => &mut *applied,
-                    Level::Fsynced => &mut *fsynced,
-                };
-                queues.insert(replicas, target, ticket);
+                queues.of_mut(level).insert(replicas, target, ticket);
             }
             true
         });
@@ -412,12 +404,12 @@ impl Waiters {
     }
 
     fn leave_queue(&mut self, pending: Pending) {
-        let Self { table, applied, fsynced, disk, .. } = self;
-        let is_live = |ticket: Ticket| table.is_pending(ticket);
-        match pending.level {
-            _ if pending.awaits_disk => disk.forget_one(is_live),
-            Level::Applied => applied.forget_one(pending.replicas, is_live),
-            Level::Fsynced => fsynced.forget_one(pending.replicas, is_live),
+        let Pending { replicas, level, awaits_disk, .. } = pending;
+        let is_live = |ticket: Ticket| self.table.is_pending(ticket);
+        if awaits_disk {
+            self.disk.forget_one(is_live);
+        } else {
+            self.queues.of_mut(level).forget_one(replicas, is_live);
         }
     }
 
@@ -428,20 +420,6 @@ impl Waiters {
 
     fn is_on_disk(&self, target: Offset) -> bool {
         self.local_fsynced >= Some(target)
-    }
-
-    const fn queues(&self, level: Level) -> &Queues {
-        match level {
-            Level::Applied => &self.applied,
-            Level::Fsynced => &self.fsynced,
-        }
-    }
-
-    const fn queues_mut(&mut self, level: Level) -> &mut Queues {
-        match level {
-            Level::Applied => &mut self.applied,
-            Level::Fsynced => &mut self.fsynced,
-        }
     }
 }
 
@@ -609,6 +587,18 @@ mod tests {
         node.ack(1, 40, 0);
         assert_eq!(node.ended(), [(late, satisfied(1)), (two, satisfied(2))]);
         assert!(node.waiters.is_empty());
+    }
+
+    /// Invariant 6: each is told of its own target, whatever came at once.
+    #[test]
+    fn each_count_is_that_of_its_own_target() {
+        let mut node = Node::new(3);
+        let [first, second, third] = [10, 20, 30].map(|target| node.pending(wait_for(target, 1)));
+        for (place, applied) in [(0, 10), (1, 20), (2, 30)] {
+            node.acks.record(replica(place), Ack::applied(at(applied)), Offset::MAX).unwrap();
+        }
+        node.waiters.handle_acks(&node.acks);
+        assert_eq!(node.ended(), [(first, satisfied(3)), (second, satisfied(2)), (third, satisfied(1))]);
     }
 
     /// S7, T40 and B28: what is applied and what is fsynced never stand in for each other.
@@ -829,6 +819,20 @@ mod tests {
             }
         }
         assert_eq!(node.waiters.len(), 6);
+    }
+
+    #[test]
+    fn a_rush_leaves_no_memory_behind() {
+        let mut node = Node::new(1);
+        node.waiters.set_max(2000);
+        let stays = node.pending(wait_for(5000, 1));
+        for target in 1..2000 {
+            node.pending(wait_for(target, 1));
+        }
+        node.ack(0, 2000, 0);
+        assert_eq!(node.ended().len(), 1999);
+        node.ack(0, 5000, 0);
+        assert_eq!(node.ended(), [(stays, satisfied(1))]);
     }
 
     /// Everyone in one list, which is looked through at every turn.

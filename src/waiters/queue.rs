@@ -2,33 +2,34 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use super::table::{SLACK, Ticket};
+use crate::acks::Level;
 use crate::offset::Offset;
 
-/// Waiters in the order of their places, and of arrival within one place.
+/// Waiters in the order of their targets, and of arrival within one target.
 ///
 /// One who leaves from the middle stays in it as a dead entry, until those are the half. Who is dead the caller
 /// knows.
-#[derive(Clone, Debug)]
-pub(super) struct Queue<P> {
-    entries: VecDeque<Entry<P>>,
+#[derive(Clone, Debug, Default)]
+pub(super) struct Queue {
+    entries: VecDeque<Entry>,
     live: usize,
 }
 
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-struct Entry<P> {
-    place: P,
+struct Entry {
+    target: Offset,
     ticket: Ticket,
 }
 
-impl<P: Copy + Ord> Queue<P> {
+impl Queue {
     pub(super) const fn is_empty(&self) -> bool {
         self.live == 0
     }
 
     /// Adds a waiter: at the back if they come in order, as they mostly do, else by a search.
     #[inline]
-    pub(super) fn insert(&mut self, place: P, ticket: Ticket) {
-        let entry = Entry { place, ticket };
+    pub(super) fn insert(&mut self, target: Offset, ticket: Ticket) {
+        let entry = Entry { target, ticket };
         if self.entries.back().is_none_or(|back| *back < entry) {
             self.entries.push_back(entry);
         } else {
@@ -40,8 +41,8 @@ impl<P: Copy + Ord> Queue<P> {
 
     /// Takes out all who are at `last` or before it. `take` gets them in order, and tells who was not dead.
     #[inline]
-    pub(super) fn take_up_to(&mut self, last: P, mut take: impl FnMut(Ticket) -> bool) {
-        let taken = self.entries.iter().take_while(|entry| entry.place <= last);
+    pub(super) fn take_up_to(&mut self, last: Offset, mut take: impl FnMut(Ticket) -> bool) {
+        let taken = self.entries.iter().take_while(|entry| entry.target <= last);
         let (mut all, mut live) = (0, 0);
         for entry in taken {
             all += 1;
@@ -69,9 +70,13 @@ impl<P: Copy + Ord> Queue<P> {
 
     /// Gives up memory that is mostly unused.
     fn shrink(&mut self) {
-        if self.entries.capacity() > KEPT_ENTRIES.max(8 * self.entries.len()) {
+        if self.is_too_large() {
             self.entries.shrink_to(2 * self.entries.len());
         }
+    }
+
+    fn is_too_large(&self) -> bool {
+        self.entries.capacity() > KEPT_ENTRIES.max(8 * self.entries.len())
     }
 
     /// Those who are live, in order.
@@ -85,16 +90,34 @@ impl<P: Copy + Ord> Queue<P> {
     }
 }
 
-impl<P> Default for Queue<P> {
-    fn default() -> Self {
-        Self { entries: VecDeque::new(), live: 0 }
+/// The queues of those who wait for replicas to apply the stream, and to fsync it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct QueuesByLevel {
+    applied: Queues,
+    fsynced: Queues,
+}
+
+impl QueuesByLevel {
+    pub(super) const fn of(&self, level: Level) -> &Queues {
+        match level {
+            Level::Applied => &self.applied,
+            Level::Fsynced => &self.fsynced,
+        }
+    }
+
+    #[inline]
+    pub(super) const fn of_mut(&mut self, level: Level) -> &mut Queues {
+        match level {
+            Level::Applied => &mut self.applied,
+            Level::Fsynced => &mut self.fsynced,
+        }
     }
 }
 
 /// Queues of waiters by the number of replicas that they wait for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queues {
-    by_replicas: BTreeMap<usize, Queue<Offset>>,
+    by_replicas: BTreeMap<usize, Queue>,
     /// The last few that became empty. They keep their memory: a wait after a wait allocates nothing.
     empty: Vec<usize>,
 }
@@ -113,11 +136,11 @@ impl Queues {
     pub(super) fn for_each_reached(
         &mut self,
         reached: impl Fn(usize) -> Option<Offset>,
-        mut take: impl FnMut(&mut Queue<Offset>, Offset),
+        mut take: impl FnMut(&mut Queue, Offset),
     ) {
         for (&replicas, queue) in &mut self.by_replicas {
             let Some(last) = reached(replicas) else { break };
-            if queue.entries.front().is_none_or(|first| first.place > last) {
+            if queue.entries.front().is_none_or(|first| first.target > last) {
                 continue;
             }
             take(queue, last);
@@ -157,7 +180,9 @@ impl Queues {
         let mut known = self.empty.clone();
         known.sort_unstable();
         assert!(empty.eq(known) && self.empty.len() <= KEPT_EMPTY, "few queues are empty, and known");
-        let of = |(replicas, queue): (&usize, &Queue<_>)| {
+        let mut in_use = self.by_replicas.values().filter(|queue| !queue.is_empty());
+        assert!(in_use.all(|queue| !queue.is_too_large()), "no queue keeps memory without use");
+        let of = |(replicas, queue): (&usize, &Queue)| {
             queue.check_invariants(&is_live).into_iter().map(|ticket| (*replicas, ticket)).collect::<Vec<_>>()
         };
         self.by_replicas.iter().flat_map(of).collect()
