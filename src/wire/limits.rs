@@ -87,7 +87,9 @@ impl ClientLimits {
         while let (Some(class), Some(hard), Some(soft), Some(seconds)) =
             (words.next(), words.next(), words.next(), words.next())
         {
-            *limits.class_mut(class)? = read_limit(hard, soft, seconds)?;
+            // The class first: of two wrong words the first is told.
+            let limit = limits.class_mut(class)?;
+            *limit = read_limit(hard, soft, seconds)?;
         }
         *self = limits;
         Ok(())
@@ -211,6 +213,7 @@ mod tests {
             ("replica 1mb 1mb 60 normal", count),
             ("wrong 1mb 1mb 60", class),
             ("master 1mb 1mb 60", class),
+            ("wrong x 1mb 60", class),
             ("replica 1mbs 1mb 60", setting),
             ("replica 1mb zzz 60", setting),
             ("replica 1mb 1mb 60s", setting),
