@@ -259,7 +259,7 @@ fn is(name: &[u8], option: &str) -> bool {
 }
 
 /// Enough of a peer's bytes to recognise them in a reply or a log, and nothing that could upset either.
-fn excerpt(text: &[u8]) -> String {
+pub(super) fn excerpt(text: &[u8]) -> String {
     text[..text.len().min(MAX_EXCERPT)].escape_ascii().to_string()
 }
 

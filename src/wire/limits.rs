@@ -2,6 +2,7 @@ use alloc::string::String;
 use core::fmt::{self, Display};
 use core::time::Duration;
 
+use super::args::excerpt;
 use crate::output::{OutputLimit, SoftLimit};
 
 /// The value of `client-output-buffer-limit`: a limit for each class of clients. Replicas' goes into
@@ -39,13 +40,13 @@ pub enum LimitsError {
     /// There is no such class, or it can't be limited.
     #[error("Invalid client class specified in buffer limit configuration.")]
     UnknownClass {
-        /// What it is.
+        /// What it is, shortened to 128 bytes; what is not printable is escaped.
         class: String,
     },
     /// No size, or no time.
     #[error("Error in hard, soft or soft_seconds setting in buffer limit configuration.")]
     BadSetting {
-        /// What it is.
+        /// What it is, shortened and escaped like a class.
         word: String,
     },
     /// A soft limit above the hard one would never act. Redis takes it.
@@ -101,7 +102,7 @@ impl ClientLimits {
             () if is("normal") => &mut self.normal,
             () if is("replica") || is("slave") => &mut self.replica,
             () if is("pubsub") => &mut self.pubsub,
-            () => return Err(LimitsError::UnknownClass { class: class.into() }),
+            () => return Err(LimitsError::UnknownClass { class: excerpt(class.as_bytes()) }),
         })
     }
 }
@@ -134,7 +135,7 @@ pub fn memory_size(text: &str) -> Option<u64> {
 }
 
 fn read_limit(hard: &str, soft: &str, seconds: &str) -> Result<OutputLimit, LimitsError> {
-    let bad = |word: &str| LimitsError::BadSetting { word: word.into() };
+    let bad = |word: &str| LimitsError::BadSetting { word: excerpt(word.as_bytes()) };
     let [hard, soft] = [hard, soft].map(|word| memory_size(word).ok_or_else(|| bad(word)));
     let (hard, soft) = (hard?, soft?);
     let is_number = !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit());
