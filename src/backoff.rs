@@ -45,6 +45,14 @@ fn part(span: Duration, bits: u64) -> Duration {
     Duration::new(seconds, u32::try_from(nanos % NANOS).unwrap_or(0))
 }
 
+/// The finalizer of SplitMix64: each bit of the result depends on each bit of the state.
+pub(crate) const fn mix(state: u64) -> u64 {
+    let state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let state = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let state = (state ^ (state >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    state ^ (state >> 31)
+}
+
 /// In a second.
 const NANOS: u128 = 1_000_000_000;
 

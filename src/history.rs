@@ -48,6 +48,17 @@ pub enum Wanted {
     Unrecognised,
 }
 
+/// How much of which history somebody holds: what it may resume from.
+///
+/// Store it only inside the very image of the data that it belongs to: with an older or a newer one it is a lie.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ResumePoint {
+    /// The history.
+    pub id: ReplicationId,
+    /// How much of it.
+    pub offset: Offset,
+}
+
 /// The stretch of the stream that can be handed out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Kept {
@@ -183,6 +194,23 @@ impl History {
         self.check_fresh(id)?;
         *self = Self { id, previous: None };
         Ok(())
+    }
+
+    /// Goes on as the holder of `id`, which somebody else gave to it: it may have been in use before.
+    pub(crate) fn follow(&mut self, id: ReplicationId) {
+        debug_assert!(id != ReplicationId::NONE, "a history has a name");
+        *self = Self { id, previous: None };
+    }
+
+    /// Goes on at `at` under the name that its primary goes by now.
+    pub(crate) fn rename(&mut self, id: ReplicationId, at: Offset) {
+        debug_assert!(id != ReplicationId::NONE, "a history has a name");
+        *self = Self { id, previous: Some((self.id, at)) };
+    }
+
+    /// Whether who holds it up to here may come to hold `offset` of the history `id`.
+    pub(crate) fn may_reach(&self, id: ReplicationId, offset: Offset) -> bool {
+        self.foreign(id, offset).is_none()
     }
 
     /// Whether `id` could name a new history beside this one.

@@ -93,6 +93,17 @@ impl fmt::Display for SnapshotKey {
     }
 }
 
+/// Names one attempt to follow a primary, from its [`UpstreamEvent::Connect`](crate::UpstreamEvent::Connect) on. Never
+/// used again: what comes late from an earlier connection is an error.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct LinkKey(pub(crate) u64);
+
+impl fmt::Display for LinkKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "link {}", self.0)
+    }
+}
+
 /// The error of a stale key: what it named is gone. Nothing has changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0} is gone")]

@@ -50,9 +50,11 @@ mod id;
 pub mod info;
 mod key;
 mod lag;
+mod node;
 mod offset;
 mod output;
 mod primary;
+mod replica;
 mod sink;
 mod slots;
 mod snapshots;
@@ -64,10 +66,14 @@ pub use acks::{Ack, AckRefused, Acks, Level};
 pub use backlog::{Backlog, Cursor, NotKept, Reader, StreamFull, ZeroCapacity};
 pub use backoff::Backoff;
 pub use good_replicas::{GoodReplicas, MinReplicas, NotEnoughReplicas};
-pub use history::{FullReason, History, IdRefused, Kept, Resume, Wanted};
+pub use history::{FullReason, History, IdRefused, Kept, Resume, ResumePoint, Wanted};
 pub use id::ReplicationId;
-pub use key::{Gone, ReplicaKey, SnapshotKey, Tag, WaiterKey};
+pub use key::{Gone, LinkKey, ReplicaKey, SnapshotKey, Tag, WaiterKey};
 pub use lag::Lag;
+pub use node::{
+    Fence, FenceEnd, FenceError, FenceOutcome, Handover, HandoverError, Lost, Node, NodeEvent, Staleness,
+    Start,
+};
 pub use offset::Offset;
 pub use output::{OutputLimit, OutputMeter, OverLimit, SoftLimit};
 #[cfg(feature = "std")]
@@ -76,6 +82,9 @@ pub use primary::{
     AckError, Answer, AttachError, Attached, BacklogReport, Batch, Config, ConfigError, Context, Counters,
     Detach, DropReason, Event, Heartbeat, LocalFsyncError, Peer, PinBudget, Primary, ReplicaReport,
     ReplicaState, Report, Sent, SentError, SnapshotError, Unit, WriteRefused, Written,
+};
+pub use replica::{
+    CloseReason, FollowError, LinkState, Replica, ReplicaConfig, UpstreamEvent, UpstreamReport, ZeroPeriod,
 };
 pub use sink::Sink;
 pub use snapshots::{Cut, Framing, Image, SyncForecast};

@@ -3,7 +3,8 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-use super::Backlog;
+use super::{Backlog, Cursor};
+use crate::offset::Offset;
 
 /// Bytes of the stream, lent by a [`Backlog`]: a [`Buf`] whose `chunks_vectored` sends straight from it.
 ///
@@ -40,6 +41,17 @@ impl<'a> Reader<'a> {
     /// Whether the next piece is shared by [`Reader::to_bytes`] rather than copied.
     pub(crate) fn is_shared(&self) -> bool {
         self.index < self.backlog.sealed.len()
+    }
+}
+
+impl Backlog {
+    /// Lends what lies between `from` and the end, if it is kept, without a pin.
+    pub(crate) fn read_from(&self, from: Offset) -> Option<Reader<'_>> {
+        let is_kept = (self.start()..=self.end()).contains(&from);
+        is_kept.then(|| {
+            let sequence = self.first + self.index_of(from) as u64;
+            self.read(&Cursor { sequence, at: from })
+        })
     }
 }
 

@@ -3,6 +3,7 @@ use super::config::Config;
 use super::event::DropReason;
 use super::peer::Peer;
 use super::replica::{Replica, Stage, takes_end_mark};
+use super::role::Role;
 use super::timers::Timers;
 use crate::history::{FullReason, Resume, Wanted};
 use crate::id::ReplicationId;
@@ -52,6 +53,12 @@ pub enum AttachError {
     /// [`Event::IdWanted`](crate::Event::IdWanted).
     #[error("no id for a new history was supplied")]
     IdWanted,
+    /// This node follows a primary, and has no link to it: what it would hand on might be old (R49).
+    #[error("this node follows another one, and has no link to it")]
+    NotInStep,
+    /// A replica is about to take over (R48).
+    #[error("this node is handing over")]
+    HandingOver,
 }
 
 /// How a replica's connection ended.
@@ -81,6 +88,11 @@ impl Primary {
     /// [`Config::max_transfers`]: crate::Config::max_transfers
     pub fn attach(&mut self, wanted: Wanted, peer: Peer, now: Timestamp) -> Result<Attached, AttachError> {
         self.advance_clock(now);
+        match self.role {
+            Role::Leading | Role::Following { in_step: true } => {}
+            Role::HandingOver => return Err(AttachError::HandingOver),
+            Role::Following { in_step: false } => return Err(AttachError::NotInStep),
+        }
         let max = self.config.max_replicas;
         if self.replicas.len() + self.outbox.dropped.len() >= max {
             return Err(AttachError::TooManyReplicas { max });
@@ -298,7 +310,7 @@ impl From<Detach> for Departure {
 impl From<DropReason> for Departure {
     fn from(reason: DropReason) -> Self {
         Self {
-            leaves_pin: matches!(reason, DropReason::Silent { .. }),
+            leaves_pin: matches!(reason, DropReason::Silent { .. } | DropReason::HistoryChanged),
             fails_sync: reason != DropReason::HistoryChanged,
         }
     }

@@ -12,6 +12,7 @@ impl Primary {
     ///
     /// [`WriteRefused`].
     pub fn admit_write(&self, now: Timestamp) -> Result<(), WriteRefused> {
+        self.role.admit_write()?;
         self.good.admit_write(now.max(self.now))?;
         Ok(self.stream.check_room(self.config.max_unit)?)
     }
@@ -29,6 +30,9 @@ impl Primary {
     }
 
     pub(super) fn poll_gate(&mut self) -> Option<Event> {
+        if self.role.is_following() {
+            return None; // it is no gate of a node that writes nothing (R149)
+        }
         let verdict = self.good.admit_write(self.now);
         if core::mem::replace(&mut self.is_gate_open, verdict.is_ok()) == verdict.is_ok() {
             return None;

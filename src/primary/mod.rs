@@ -10,6 +10,7 @@ mod peer;
 mod pins;
 mod replica;
 mod report;
+mod role;
 mod send;
 mod stream;
 mod sync;
@@ -35,6 +36,7 @@ use alloc::vec::Vec;
 use outbox::Outbox;
 use pins::ResumePins;
 use replica::Replica;
+pub(crate) use role::Role;
 use stream::Stream;
 use timers::Timers;
 
@@ -98,6 +100,7 @@ pub struct Primary {
     config: Config,
     /// The latest time that the host told.
     now: Timestamp,
+    role: Role,
     history: History,
     /// Supplied by the host for the next change of history.
     fresh_id: Option<ReplicationId>,
@@ -144,6 +147,12 @@ pub enum WriteRefused {
     /// The largest unit would go past the last offset.
     #[error(transparent)]
     StreamFull(#[from] StreamFull),
+    /// This node follows a primary, which alone writes.
+    #[error("this node follows another one")]
+    Following,
+    /// A replica is about to take over, and is to have everything first.
+    #[error("this node is handing over")]
+    HandingOver,
 }
 
 /// Why an ack was refused. It counts for nothing.
@@ -178,6 +187,7 @@ impl Primary {
             waiters: Waiters::new(config.max_waiters),
             config,
             now,
+            role: Role::Leading,
             fresh_id: None,
             stream: Stream::idle(Offset::ZERO),
             context: Context(0),
@@ -215,6 +225,7 @@ impl Primary {
         apply: impl FnOnce(&mut Unit<'_>) -> R,
     ) -> Result<Written<R>, WriteRefused> {
         self.advance_clock(now);
+        self.role.admit_write()?;
         self.good.admit_write(self.now)?;
         self.write_ungated(now, apply)
     }
@@ -224,7 +235,7 @@ impl Primary {
     ///
     /// # Errors
     ///
-    /// [`WriteRefused::StreamFull`]; `apply` was not run.
+    /// [`WriteRefused`], but for [`WriteRefused::NotEnough`]; `apply` was not run.
     #[inline]
     pub fn write_ungated<R>(
         &mut self,
@@ -232,6 +243,7 @@ impl Primary {
         apply: impl FnOnce(&mut Unit<'_>) -> R,
     ) -> Result<Written<R>, WriteRefused> {
         self.advance_clock(now);
+        self.role.admit_write()?;
         self.stream.check_room(self.config.max_unit)?;
         let mut unit = Unit::open(self);
         let value = apply(&mut unit);
@@ -241,12 +253,15 @@ impl Primary {
     /// Lets a whole unit, which the host has applied already, enter the stream, and tells its end.
     ///
     /// For what nobody asked for, and so nobody can be refused, such as a key that expired. `None` if it has not
-    /// entered: nobody wants the stream, or it is larger than [`Config::max_unit`] or goes past
+    /// entered: nobody wants the stream, this node follows another (R9), or it is larger than [`Config::max_unit`] or goes past
     /// [`Offset::MAX`], which breaks the history as for [`Primary::write`].
     #[inline]
     pub fn append(&mut self, unit: &[u8], now: Timestamp) -> Option<Offset> {
         self.advance_clock(now);
         let max_unit = self.config.max_unit;
+        if self.role.is_following() {
+            return None;
+        }
         let backlog = self.stream.backlog_mut()?;
         let start = backlog.end();
         if unit.len() > max_unit || backlog.append(unit).is_err() {

@@ -58,6 +58,12 @@ impl Stream {
         Ok(())
     }
 
+    /// The end is elsewhere: it is another stream. Nothing may be kept.
+    pub(crate) fn restart(&mut self, end: Offset) {
+        debug_assert!(self.backlog().is_none(), "what is kept has an end of its own");
+        self.state = State::Idle { end };
+    }
+
     /// Keeps nothing any more. No cursor may be left.
     pub(crate) fn retire(&mut self) {
         let end = self.end();

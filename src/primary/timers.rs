@@ -1,6 +1,6 @@
 use core::time::Duration;
 
-use super::{Primary, Replica};
+use super::{Primary, Replica, Role};
 use crate::key::ReplicaKey;
 use crate::time::{Timestamp, earliest};
 
@@ -33,7 +33,7 @@ impl Primary {
             self.waiters.deadline(),
             self.output.deadline(),
             self.pins.deadline(),
-            self.good.deadline().filter(|_| self.good.is_on()),
+            self.good.deadline().filter(|_| self.good.is_on() && !self.role.is_following()),
             self.idle_deadline(),
             self.snapshots.deadline(self.config.snapshot_timeout),
             surplus,
@@ -70,7 +70,8 @@ impl Primary {
     }
 
     pub(super) fn first_heartbeat(&self) -> Option<Timestamp> {
-        let heartbeat = self.config.heartbeat.as_ref().filter(|_| self.replicas.len() > 0)?;
+        let beats = self.replicas.len() > 0 && !self.role.is_following();
+        let heartbeat = self.config.heartbeat.as_ref().filter(|_| beats)?;
         self.now.checked_add(heartbeat.period)
     }
 
@@ -93,7 +94,9 @@ impl Primary {
     }
 
     fn idle_deadline(&self) -> Option<Timestamp> {
-        self.timers.idle_since?.just_past(self.config.backlog_ttl?)
+        // One that follows keeps it for its own return (R21).
+        let idle_since = self.timers.idle_since.filter(|_| !self.role.is_following())?;
+        idle_since.just_past(self.config.backlog_ttl?)
     }
 
     fn is_due(&self, at: Option<Timestamp>) -> bool {
@@ -123,7 +126,9 @@ impl Primary {
         };
         self.timers.heartbeat_at = next_beat(at, heartbeat.period, self.now);
         let payload = heartbeat.payload.clone();
-        self.append_own(&payload);
+        if self.role == Role::Leading {
+            self.append_own(&payload);
+        }
     }
 
     fn keep_alive(&mut self) {

@@ -1,4 +1,4 @@
-use super::Primary;
+use super::{Primary, Role};
 use crate::key::{Gone, WaiterKey};
 use crate::offset::Offset;
 use crate::time::Timestamp;
@@ -36,6 +36,9 @@ impl Primary {
     /// [`Event::WaitEnded`]: crate::Event::WaitEnded
     pub fn wait(&mut self, wait: Wait, now: Timestamp) -> Result<WaitOutcome, WaitError> {
         self.advance_clock(now);
+        if self.role.is_following() {
+            return Err(WaitError::Following);
+        }
         let outcome = self.waiters.wait(wait, &self.acks, self.now)?;
         self.outbox.acks_wanted |= wait.replicas > 0 && matches!(outcome, WaitOutcome::Pending(_));
         Ok(outcome)
@@ -79,6 +82,9 @@ impl Primary {
 
     /// Puts the one request for acks into the stream, if somebody waits. Tells whether it did.
     pub(super) fn request_acks(&mut self) -> bool {
+        if self.role == Role::HandingOver {
+            return false; // it would move the end that is waited for (R173)
+        }
         let is_wanted = core::mem::take(&mut self.outbox.acks_wanted);
         let request = self.config.ack_request.clone().filter(|_| is_wanted && self.acks.online() > 0);
         request.is_some_and(|request| self.append_own(&request))

@@ -1,7 +1,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, mix};
 use crate::time::Timestamp;
 
 /// Peers whose last sync failed, and until when they are held back. Known again by their address and port.
@@ -76,14 +76,6 @@ fn bits(seed: u64, (address, port): Identity<'_>, count: u32) -> u64 {
     let words = [port.cast_unsigned(), u64::from(count)];
     let bytes = address.bytes().map(u64::from).chain(words);
     bytes.fold(mix(seed), |state, word| mix(state ^ word))
-}
-
-/// The finalizer of SplitMix64: each bit of the result depends on each bit of the state.
-const fn mix(state: u64) -> u64 {
-    let state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let state = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let state = (state ^ (state >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    state ^ (state >> 31)
 }
 
 #[cfg(test)]

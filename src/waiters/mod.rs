@@ -136,6 +136,9 @@ pub enum WaitError {
         /// [`Config::max_waiters`](crate::Config::max_waiters).
         max: usize,
     },
+    /// This node follows a primary, which alone can tell who holds what.
+    #[error("this node follows another one")]
+    Following,
     /// This node's own disk is waited for, but the host has never told that it syncs anything.
     #[error("this node's own disk is waited for, and holds nothing of the stream")]
     NoLocalFsync,

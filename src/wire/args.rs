@@ -5,7 +5,7 @@ use crate::acks::Ack;
 use crate::history::Wanted;
 use crate::id::ReplicationId;
 use crate::offset::Offset;
-use crate::primary::Peer;
+use crate::primary::{AttachError, Peer};
 
 /// What a REPLCONF asks of the host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -113,6 +113,27 @@ pub enum CommandError {
     /// The write gate is closed (R149).
     #[error("NOREPLICAS Not enough good replicas to write.")]
     NotEnoughReplicas,
+    /// This node follows a primary, which alone takes writes.
+    #[error("READONLY You can't write against a read only replica.")]
+    ReadOnly,
+    /// A replica is about to take over. Redis lets writes wait meanwhile (R233); a host may, too.
+    #[error("TRYAGAIN writes are paused until a replica has taken over")]
+    WritesPaused,
+    /// A replica is about to take over, so none more is attached (R48).
+    #[error("NOMASTERLINK Can't SYNC while failing over")]
+    HandingOver,
+    /// This node follows a primary, and has no link to it (R49).
+    #[error("NOMASTERLINK Can't SYNC while not connected with my master")]
+    NotInStep,
+    /// As many replicas are attached as may be.
+    #[error("ERR {max} replicas are attached, the most allowed")]
+    TooManyReplicas {
+        /// [`Config::max_replicas`](crate::Config::max_replicas).
+        max: usize,
+    },
+    /// The host has yet to draw an id: ask again a little later.
+    #[error("ERR no id for a new history was supplied")]
+    IdWanted,
     /// The stream has reached its last offset.
     #[error("ERR the replication stream is full")]
     StreamFull,
@@ -123,6 +144,17 @@ pub enum CommandError {
     /// stream (R50).
     #[error("ERR SYNC and PSYNC are invalid with pending output")]
     PendingOutput,
+}
+
+impl From<AttachError> for CommandError {
+    fn from(refused: AttachError) -> Self {
+        match refused {
+            AttachError::TooManyReplicas { max } => Self::TooManyReplicas { max },
+            AttachError::IdWanted => Self::IdWanted,
+            AttachError::NotInStep => Self::NotInStep,
+            AttachError::HandingOver => Self::HandingOver,
+        }
+    }
 }
 
 /// Reads the arguments of REPLCONF, without the command's name, and notes in `peer` what it tells of itself.

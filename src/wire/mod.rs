@@ -43,19 +43,29 @@
 
 mod args;
 mod command;
+mod handshake;
 mod inline;
 mod integer;
 mod limits;
+mod line;
+mod link;
 mod payload;
 mod reply;
+mod snapshot;
+mod unit;
 mod wait;
 
 pub use args::{CommandError, Psync, Replconf, psync, replconf, sync};
 pub use command::{Command, CommandLimits, CommandReader, ProtocolError};
+pub use handshake::{Handshake, HandshakeError, HandshakeEvent, Introduction, Step};
 pub use limits::{ClientLimits, LimitsError, memory_size};
+pub(crate) use link::sealed::Sealed;
+pub use link::{Follow, Inbound, Link, LinkError, put_ack};
 pub use payload::{SelectedDb, get_ack, heartbeat, put_command, put_select};
 pub use reply::{
     EndMark, put_array_header, put_bulk, put_continue, put_end_mark, put_end_mark_header, put_error,
     put_full_resync, put_integer, put_keep_alive, put_ok, put_snapshot_len,
 };
+pub use snapshot::{SnapshotPiece, SnapshotReadError, SnapshotReader};
+pub use unit::{StreamError, StreamUnit};
 pub use wait::{WaitArgs, put_wait_end, put_waitaof_end, wait, waitaof};

@@ -98,6 +98,8 @@ impl From<WriteRefused> for CommandError {
         match refused {
             WriteRefused::NotEnough(_) => Self::NotEnoughReplicas,
             WriteRefused::StreamFull(_) => Self::StreamFull,
+            WriteRefused::Following => Self::ReadOnly,
+            WriteRefused::HandingOver => Self::WritesPaused,
         }
     }
 }
@@ -107,6 +109,7 @@ impl From<WaitError> for CommandError {
         match refused {
             WaitError::TooManyWaiters { max } => Self::TooManyWaiters { max },
             WaitError::NoLocalFsync => Self::NoAppendOnlyFile,
+            WaitError::Following => Self::WaitOnReplica,
         }
     }
 }

@@ -1,0 +1,409 @@
+mod event;
+mod fence;
+mod handover;
+mod lost;
+
+pub use event::NodeEvent;
+pub use fence::{Fence, FenceEnd, FenceError, FenceOutcome, Staleness};
+pub use handover::{Handover, HandoverError};
+pub use lost::Lost;
+
+use bytes::Bytes;
+
+use handover::UnderWay;
+use lost::OwnStretch;
+
+use crate::acks::Acks;
+use crate::history::{IdRefused, ResumePoint};
+use crate::id::ReplicationId;
+use crate::key::LinkKey;
+use crate::offset::Offset;
+use crate::primary::{Config, ConfigError, Primary, Role};
+use crate::replica::{FollowError, Replica, ReplicaConfig, UpstreamEvent, UpstreamReport, ZeroPeriod};
+use crate::time::{Timestamp, earliest};
+use crate::waiters::Waiters;
+use crate::wire::{Follow, Sealed};
+
+/// A node that can change its role: a [`Primary`] in both roles, and a [`Replica`] while it follows another node.
+///
+/// **After each batch of inputs drain the events of [`poll_event`](Self::poll_event), then sleep until
+/// [`poll_timeout`](Self::poll_timeout).** They take the place of the primary's own.
+///
+/// The history is kept over each change. Promoted, it goes on under a new id, and who held the old one resumes up to that
+/// place. Demoted, its stream becomes what it asks the new primary to go on from. While it follows it is a relay: its own
+/// replicas get the very bytes that it has applied, unit by unit, under the same id and at the same offsets.
+///
+/// ```
+/// use headwater::{
+///     Config, Node, NodeEvent, ReplicaConfig, ReplicationId, ResumePoint, Start, Timestamp, UpstreamEvent,
+///     WriteRefused,
+/// };
+///
+/// let now = Timestamp::default();
+/// let [first, second, third] = [[1; 20], [2; 20], [3; 20]].map(ReplicationId::from_random);
+/// let mut node = Node::new(Config::default(), Start::Empty { id: first }, now)?;
+///
+/// node.follow(ReplicaConfig::default(), None, now)?;
+/// let Some(NodeEvent::Upstream(link, UpstreamEvent::Connect)) = node.poll_event() else { panic!("it connects") };
+/// assert!(matches!(node.primary().write(now, |_| ()), Err(WriteRefused::Following)));
+///
+/// // What `wire::Link` tells of the connection's bytes:
+/// node.handle_connected(link, now)?;
+/// node.replica_mut(link)?.handle_asked(link, now)?;
+/// let snapshot = ResumePoint { id: second, offset: node.held().offset };
+/// node.replica_mut(link)?.handle_full(link, snapshot, now)?;
+/// node.replica_mut(link)?.handle_snapshot_end(link, now)?;
+/// node.handle_loaded(link, now)?;
+/// assert_eq!(node.held(), snapshot);
+///
+/// node.promote(third, now)?;
+/// assert_eq!(node.primary().report(now).previous, Some((second, snapshot.offset)));
+/// assert!(node.primary().write(now, |_| ()).is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Node {
+    primary: Primary,
+    replica: Option<Replica>,
+    /// How many links there were to primaries.
+    links: u64,
+    /// A link to a primary that is followed no more, to be closed.
+    closing: Option<(LinkKey, UpstreamEvent)>,
+    handover: Option<UnderWay>,
+    handover_failed: bool,
+    /// Where the stretch of the stream began that it wrote itself.
+    led_from: Offset,
+    /// That stretch, until it is known what became of it.
+    own: Option<OwnStretch>,
+    diverged: Option<(LinkKey, Lost)>,
+    /// Readers that wait for what is yet to be applied: to them that is what the own disk is to others.
+    fences: Waiters,
+    /// Fences wait for no replica.
+    nobody: Acks,
+}
+
+/// What a node's data is when it starts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Start {
+    /// Nothing, or data of which no history is known.
+    Empty {
+        /// The name of the history that begins here.
+        id: ReplicationId,
+    },
+    /// An image with the place in its history at which it was taken. The node goes on as a primary, under a `fresh` id, and
+    /// who held the same resumes (R41).
+    Primary {
+        /// What was stored inside the image.
+        held: ResumePoint,
+        /// Drawn at random.
+        fresh: ReplicationId,
+    },
+    /// The same, of a node that will [follow](Node::follow) another: it asks to resume there (R40).
+    Replica {
+        /// What was stored inside the image.
+        held: ResumePoint,
+    },
+}
+
+impl Node {
+    /// A node that leads, and has no replica.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] for a configuration that can't work, [`ReplicationId::NONE`], or a `fresh` id that is the old one.
+    pub fn new(config: Config, start: Start, now: Timestamp) -> Result<Self, ConfigError> {
+        let max_waiters = config.max_waiters;
+        let id = match start {
+            Start::Empty { id } => id,
+            Start::Primary { held, .. } | Start::Replica { held } => held.id,
+        };
+        let mut primary = Primary::new(config, id, now)?;
+        match start {
+            Start::Empty { .. } => {}
+            Start::Replica { held } => primary.restore(held),
+            Start::Primary { held, fresh } => {
+                primary.restore(held);
+                primary.lead_restored(fresh)?;
+            }
+        }
+        Ok(Self {
+            led_from: primary.end(),
+            primary,
+            replica: None,
+            links: 0,
+            closing: None,
+            handover: None,
+            handover_failed: false,
+            own: None,
+            diverged: None,
+            fences: Waiters::new(max_waiters),
+            nobody: Acks::default(),
+        })
+    }
+
+    /// The stream and its replicas: writes, waits, attached connections, snapshots. While the node follows, it refuses
+    /// writes and waits, and attaches replicas only while the link is in step.
+    pub const fn primary(&mut self) -> &mut Primary {
+        &mut self.primary
+    }
+
+    /// The place in its history that the data is at. Store it inside the image that is taken now, nowhere else.
+    pub const fn held(&self) -> ResumePoint {
+        self.primary.held()
+    }
+
+    /// Whether it follows another node.
+    pub const fn is_following(&self) -> bool {
+        self.replica.is_some()
+    }
+
+    /// Every figure of the link to the primary, while there is one that is followed.
+    pub fn upstream(&self, now: Timestamp) -> Option<UpstreamReport> {
+        self.replica.as_ref().map(|replica| replica.report(now))
+    }
+
+    /// Follows a primary from now on, or another one than before. [`UpstreamEvent::Connect`] comes.
+    ///
+    /// The end of the stream is what it asks to go on from; replicas stay (R25, R28). Of a node that led, all waits end as
+    /// [`WaitEnded::NoLongerPrimary`](crate::WaitEnded::NoLongerPrimary). `successor_held` is what the new primary
+    /// acknowledged last, if it was a replica of this one: should it not go on from here, that bounds what it may
+    /// never have had ([`NodeEvent::Diverged`]).
+    ///
+    /// # Errors
+    ///
+    /// [`ZeroPeriod`] for a configuration that can't work.
+    pub fn follow(
+        &mut self,
+        config: ReplicaConfig,
+        successor_held: Option<Offset>,
+        now: Timestamp,
+    ) -> Result<(), ZeroPeriod> {
+        config.check()?;
+        self.leave_upstream();
+        if !self.primary.role().is_following() {
+            let has_written = self.primary.end() > self.led_from;
+            self.own = has_written.then_some(OwnStretch { held: successor_held });
+            self.handover = None;
+            self.primary.follow(now);
+        }
+        self.primary.lose_step();
+        let replica = Replica::after(self.links, config, Some(self.held()), now)?;
+        self.links = replica.links();
+        self.replica = Some(replica);
+        Ok(())
+    }
+
+    /// Leads from now on, under a `fresh` id: replicas are dropped, to learn it, and resume (R22). A node that leads
+    /// already stays as it is (R24).
+    ///
+    /// # Errors
+    ///
+    /// [`IdRefused`] for an id in use: draw another.
+    pub fn promote(&mut self, fresh: ReplicationId, now: Timestamp) -> Result<(), IdRefused> {
+        if !self.is_following() {
+            return Ok(());
+        }
+        self.primary.promote(fresh, now)?;
+        self.leave_upstream();
+        self.replica = None;
+        self.led_from = self.primary.end();
+        (self.own, self.diverged) = (None, None);
+        self.end_fences();
+        Ok(())
+    }
+
+    /// As [`Replica::handle_connected`].
+    ///
+    /// # Errors
+    ///
+    /// [`FollowError`].
+    pub fn handle_connected(&mut self, link: LinkKey, now: Timestamp) -> Result<(), FollowError> {
+        self.replica_mut(link)?.handle_connected(link, now)
+    }
+
+    /// As [`Replica::handle_disconnected`].
+    pub fn handle_disconnected(&mut self, link: LinkKey, now: Timestamp) {
+        self.closing.take_if(|(closing, _)| *closing == link);
+        if let Some(replica) = &mut self.replica {
+            replica.handle_disconnected(link, now);
+        }
+        self.note_step();
+    }
+
+    /// The snapshot is loaded, and what was held before is gone: its own replicas are dropped, and start over (R36).
+    ///
+    /// # Errors
+    ///
+    /// [`FollowError`].
+    pub fn handle_loaded(&mut self, link: LinkKey, now: Timestamp) -> Result<(), FollowError> {
+        let replica = self.replica_mut(link)?;
+        replica.handle_loaded(link, now)?;
+        if let Some(held) = replica.held() {
+            self.primary.replace(held, now);
+        }
+        (self.own, self.diverged) = (None, None);
+        self.end_fences();
+        self.note_step();
+        Ok(())
+    }
+
+    /// As [`Replica::handle_load_failed`].
+    ///
+    /// # Errors
+    ///
+    /// [`FollowError`].
+    pub fn handle_load_failed(&mut self, link: LinkKey, now: Timestamp) -> Result<(), FollowError> {
+        self.replica_mut(link)?.handle_load_failed(link, now)?;
+        self.note_step();
+        Ok(())
+    }
+
+    /// A unit of the stream is applied: say so before the data changes. Its very bytes go on to this node's own replicas, and
+    /// those who waited for it read.
+    ///
+    /// # Errors
+    ///
+    /// [`FollowError`]: the unit must not be applied.
+    pub fn handle_applied(
+        &mut self,
+        link: LinkKey,
+        unit: &Bytes,
+        now: Timestamp,
+    ) -> Result<Offset, FollowError> {
+        let end = self.replica_mut(link)?.handle_applied(link, unit, now)?;
+        self.primary.relay(unit, now);
+        self.reach_fences();
+        Ok(end)
+    }
+
+    /// As [`Replica::handle_fsynced`] while the node follows, else as
+    /// [`Primary::handle_local_fsync`].
+    ///
+    /// # Errors
+    ///
+    /// [`FollowError::FsyncedBeyondApplied`].
+    pub fn handle_fsynced(&mut self, upto: Offset, now: Timestamp) -> Result<(), FollowError> {
+        if let Some(replica) = &mut self.replica {
+            return replica.handle_fsynced(upto);
+        }
+        let applied = self.held().offset;
+        let refused = FollowError::FsyncedBeyondApplied { fsynced: upto, applied };
+        self.primary.handle_local_fsync(Some(upto), now).map_err(|_| refused)
+    }
+
+    /// Has an ack sent to the primary with the next events.
+    pub fn acknowledge(&mut self) {
+        if let Some(replica) = &mut self.replica {
+            replica.acknowledge();
+        }
+    }
+
+    /// The replica's side of this node, for what [`wire::Link`](crate::wire::Link) does not say.
+    ///
+    /// # Errors
+    ///
+    /// [`FollowError::Gone`] if nobody is followed.
+    pub fn replica_mut(&mut self, link: LinkKey) -> Result<&mut Replica, FollowError> {
+        self.replica.as_mut().ok_or(FollowError::Gone(link))
+    }
+
+    /// Takes the next thing for the host to act on: what concerns the upstream first, then as
+    /// [`Primary::poll_event`].
+    pub fn poll_event(&mut self) -> Option<NodeEvent> {
+        if let Some((waiter, end)) = self.fences.poll_ended() {
+            return Some(NodeEvent::FenceEnded { waiter, end: end.how.into() });
+        }
+        if let Some((link, event)) = self.closing.take() {
+            return Some(NodeEvent::Upstream(link, event));
+        }
+        if let Some((link, lost)) = self.diverged.take() {
+            return Some(NodeEvent::Diverged(link, lost));
+        }
+        if let Some((link, event)) = self.replica.as_mut().and_then(Replica::poll_event) {
+            return Some(NodeEvent::Upstream(link, event));
+        }
+        self.poll_handover().or_else(|| self.primary.poll_event().map(NodeEvent::Primary))
+    }
+
+    /// When [`Node::handle_timeout`] has something to do, if nothing happens before. Never late.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let upstream = self.replica.as_ref().and_then(Replica::poll_timeout);
+        let handover = self.handover.as_ref().and_then(|handover| handover.deadline);
+        [upstream, handover, self.fences.deadline()].into_iter().fold(self.primary.poll_timeout(), earliest)
+    }
+
+    /// Does what has become due. Afterwards [`Node::poll_timeout`] is later than `now`.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.fences.handle_timeout(&self.nobody, now);
+        if let Some(replica) = &mut self.replica {
+            replica.handle_timeout(now);
+        }
+        self.note_step();
+        self.handle_handover_timeout(now);
+        self.primary.handle_timeout(now);
+    }
+
+    /// Panics when an invariant is broken. For tests and fuzzing.
+    #[doc(hidden)]
+    pub fn check_invariants(&self) {
+        self.primary.check_invariants();
+        self.fences.check_invariants(&self.nobody);
+        let follows = self.replica.is_some();
+        assert_eq!(
+            follows,
+            matches!(self.primary.role(), Role::Following { .. }),
+            "who follows leads nobody"
+        );
+        assert!(!follows || self.handover.is_none(), "who follows has handed over");
+        if let Some(replica) = &self.replica {
+            replica.check_invariants();
+            let in_step = self.primary.role() == Role::Following { in_step: true };
+            assert_eq!(replica.is_in_step(), in_step, "both sides know whether the stream comes");
+            assert!(replica.held().is_none_or(|held| held == self.held()), "what is applied is passed on");
+        }
+    }
+
+    fn leave_upstream(&mut self) {
+        let closed = self.replica.take().and_then(Replica::close);
+        let event = closed.map(|(link, reason)| (link, UpstreamEvent::Close(reason)));
+        self.closing = event.or(self.closing.take());
+    }
+
+    /// The link may have been lost.
+    fn note_step(&mut self) {
+        if self.replica.as_ref().is_some_and(|replica| !replica.is_in_step()) {
+            self.primary.lose_step();
+        }
+    }
+}
+
+impl Sealed for Node {}
+
+impl Follow for Node {
+    fn replica(&mut self, link: LinkKey) -> Result<&mut Replica, FollowError> {
+        self.replica_mut(link)
+    }
+
+    fn handle_resumed(
+        &mut self,
+        link: LinkKey,
+        id: Option<ReplicationId>,
+        now: Timestamp,
+    ) -> Result<(), FollowError> {
+        self.replica_mut(link)?.handle_resumed(link, id, now)?;
+        let id = id.unwrap_or(self.held().id);
+        if id != self.held().id {
+            self.end_fences();
+        }
+        self.primary.resume_following(id, now);
+        (self.own, self.diverged) = (None, None);
+        Ok(())
+    }
+
+    fn handle_full(&mut self, link: LinkKey, point: ResumePoint, now: Timestamp) -> Result<(), FollowError> {
+        self.replica_mut(link)?.handle_full(link, point, now)?;
+        self.note_divergence(link);
+        Ok(())
+    }
+}
