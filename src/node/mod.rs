@@ -99,7 +99,7 @@ pub enum Start {
         /// Drawn at random.
         fresh: ReplicationId,
     },
-    /// The same, of a node that will [follow](Node::follow) another: it asks to resume there (R40).
+    /// The same, of a node that is to [follow](Node::follow) another: it asks to resume there (R40).
     Replica {
         /// What was stored inside the image.
         held: ResumePoint,
@@ -107,7 +107,7 @@ pub enum Start {
 }
 
 impl Node {
-    /// A node that leads, and has no replica.
+    /// A node without replicas. It leads, but for [`Start::Replica`].
     ///
     /// # Errors
     ///
@@ -121,7 +121,10 @@ impl Node {
         let mut primary = Primary::new(config, id, now)?;
         match start {
             Start::Empty { .. } => {}
-            Start::Replica { held } => primary.restore(held),
+            Start::Replica { held } => {
+                primary.restore(held);
+                primary.follow(now);
+            }
             Start::Primary { held, fresh } => {
                 primary.restore(held);
                 primary.lead_restored(fresh)?;
@@ -153,12 +156,12 @@ impl Node {
         self.primary.held()
     }
 
-    /// Whether it follows another node.
+    /// Whether it follows another node, or is to.
     pub const fn is_following(&self) -> bool {
-        self.replica.is_some()
+        self.primary.role().is_following()
     }
 
-    /// Every figure of the link to the primary, while there is one that is followed.
+    /// Every figure of the link to the primary, while one is followed.
     pub fn upstream(&self, now: Timestamp) -> Option<UpstreamReport> {
         self.replica.as_ref().map(|replica| replica.report(now))
     }
@@ -242,7 +245,7 @@ impl Node {
         if let Some(held) = replica.held() {
             self.primary.replace(held, now);
         }
-        (self.own, self.diverged) = (None, None);
+        self.own = None;
         self.end_fences();
         self.note_step();
         Ok(())
@@ -349,12 +352,8 @@ impl Node {
     pub fn check_invariants(&self) {
         self.primary.check_invariants();
         self.fences.check_invariants(&self.nobody);
-        let follows = self.replica.is_some();
-        assert_eq!(
-            follows,
-            matches!(self.primary.role(), Role::Following { .. }),
-            "who follows leads nobody"
-        );
+        let follows = self.is_following();
+        assert!(follows || self.replica.is_none(), "who leads follows nobody");
         assert!(!follows || self.handover.is_none(), "who follows has handed over");
         if let Some(replica) = &self.replica {
             replica.check_invariants();

@@ -251,3 +251,176 @@ fn point(id: &[u8], offset: &[u8]) -> Option<ResumePoint> {
     let offset = u64::try_from(integer::strict(offset)?).ok().and_then(Offset::new)?;
     Some(ResumePoint { id: ReplicationId::parse(id)?, offset })
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    const ID: &str = "8ee4a1c9d0b35e7f26a4c8d1e3f50719b2d4c6e8";
+
+    fn point(offset: u64) -> ResumePoint {
+        let id = ReplicationId::parse(ID.as_bytes()).unwrap();
+        ResumePoint { id, offset: Offset::new(offset).unwrap() }
+    }
+
+    fn wanted(offset: u64) -> Wanted {
+        let ResumePoint { id, offset } = point(offset);
+        Wanted::After { id, offset }
+    }
+
+    fn command(args: &[&str]) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_command(&mut out, args);
+        out
+    }
+
+    fn introduced(introduction: Introduction) -> (Handshake, Vec<u8>) {
+        let mut out = Vec::new();
+        let handshake = Handshake::new(introduction, &mut out);
+        assert_eq!(core::mem::take(&mut out), command(&["PING"]));
+        (handshake, out)
+    }
+
+    /// What is answered to PSYNC by one who asked for what follows offset 99.
+    fn answer(line: &str) -> Result<Option<HandshakeEvent>, HandshakeError> {
+        let (mut handshake, mut out) = introduced(Introduction::default());
+        let mut input = &b"+PONG\r\n+OK\r\n"[..];
+        assert_eq!(handshake.next(&mut input, wanted(99), &mut out), Ok(Some(HandshakeEvent::Asked)));
+        handshake.next(&mut line.as_bytes(), wanted(99), &mut out)
+    }
+
+    /// R195, R196 and R200: after the first answer all is told at once, and the request waits for all answers (R50).
+    #[test]
+    fn all_is_told_at_once_and_nothing_asked_before_it_is_answered() {
+        let introduction = Introduction {
+            user: Some("copy".into()),
+            password: Some("secret".into()),
+            port: 6380,
+            address: Some("192.0.2.7".into()),
+            version: Some("8.0.1".into()),
+            failover: false,
+        };
+        let (mut handshake, mut out) = introduced(introduction);
+        assert_eq!(handshake.next(&mut &b"+PONG\r\n"[..], wanted(99), &mut out), Ok(None));
+        let told = [
+            command(&["AUTH", "copy", "secret"]),
+            command(&["REPLCONF", "listening-port", "6380"]),
+            command(&["REPLCONF", "ip-address", "192.0.2.7"]),
+            command(&["REPLCONF", "capa", "eof", "capa", "psync2"]),
+            command(&["REPLCONF", "version", "8.0.1"]),
+        ];
+        assert_eq!(core::mem::take(&mut out), told.concat());
+        let mut input = &b"+OK\r\n+OK\r\n-ERR Unrecognized REPLCONF option: ip-address\r\n+OK\r\n"[..];
+        assert_eq!(handshake.next(&mut input, wanted(99), &mut out), Ok(None));
+        assert_eq!(out, b"");
+        let asked = handshake.next(&mut &b"-ERR unknown option\r\n"[..], wanted(99), &mut out);
+        assert_eq!(asked, Ok(Some(HandshakeEvent::Asked)));
+        assert_eq!(out, command(&["PSYNC", ID, "100"]));
+    }
+
+    /// R200, C8 and R27.
+    #[test]
+    fn the_request_names_the_next_byte() {
+        let asked = |wanted: Wanted, failover| {
+            let mut out = Vec::new();
+            put_psync(wanted, failover, &mut out);
+            out
+        };
+        assert_eq!(asked(wanted(0), false), command(&["PSYNC", ID, "1"]));
+        assert_eq!(asked(wanted(99), true), command(&["PSYNC", ID, "100", "FAILOVER"]));
+        assert_eq!(asked(Wanted::Everything, false), command(&["PSYNC", "?", "-1"]));
+        let ResumePoint { id, .. } = point(0);
+        let behind_all = Wanted::After { id, offset: Offset::MAX };
+        assert_eq!(asked(behind_all, false), command(&["PSYNC", "?", "-1"]));
+    }
+
+    /// R195, B38: who has yet to authenticate is answered as well as anybody.
+    #[test]
+    fn a_password_may_be_wanted_before_anything_else() {
+        for pong in
+            ["+PONG", "+ANY", "-NOAUTH Authentication required.", "-NOPERM x", "-ERR operation not permitted"]
+        {
+            let (mut handshake, mut out) = introduced(Introduction::default());
+            let read = handshake.next(&mut format!("{pong}\r\n").as_bytes(), wanted(9), &mut out);
+            assert_eq!(read, Ok(None), "{pong}");
+            assert!(out.starts_with(b"*5\r\n$8\r\nREPLCONF"), "{pong}");
+        }
+    }
+
+    /// R195 and R198.
+    #[test]
+    fn a_refused_step_ends_the_attempt() {
+        for (answers, step, text) in [
+            ("-LOADING loading\r\n", Step::Ping, "LOADING loading"),
+            ("-MASTERDOWN down\r\n", Step::Ping, "MASTERDOWN down"),
+            ("-ERR no\r\n", Step::Ping, "ERR no"),
+            ("+PONG\r\n-WRONGPASS no\r\n", Step::Auth, "WRONGPASS no"),
+        ] {
+            let introduction = Introduction { password: Some("x".into()), ..Introduction::default() };
+            let (mut handshake, mut out) = introduced(introduction);
+            let read = handshake.next(&mut answers.as_bytes(), wanted(9), &mut out);
+            assert_eq!(read, Err(HandshakeError::Refused { step, text: text.into() }));
+        }
+    }
+
+    /// R201 to R203.
+    #[test]
+    fn the_answer_is_a_snapshot_or_the_stream() {
+        assert_eq!(answer("\r\n\n"), Ok(None));
+        assert_eq!(answer(&format!("\n+FULLRESYNC {ID} 0\r\n")), Ok(Some(HandshakeEvent::Full(point(0)))));
+        assert_eq!(answer("+CONTINUE\r\n"), Ok(Some(HandshakeEvent::Continue(None))));
+        let named = answer(&format!("+CONTINUE {ID}\r\n"));
+        assert_eq!(named, Ok(Some(HandshakeEvent::Continue(Some(point(0).id)))));
+    }
+
+    /// R204, B36.
+    #[test]
+    fn a_primary_may_refuse_for_now() {
+        for text in ["NOMASTERLINK x", "LOADING x", "MASTERDOWN x", "BUSY x", "ERR unknown command"] {
+            let refused = HandshakeError::Refused { step: Step::Psync, text: text.into() };
+            assert_eq!(answer(&format!("-{text}\r\n")), Err(refused));
+        }
+    }
+
+    #[test]
+    fn an_answer_that_fits_nothing_is_told_with_its_bytes() {
+        let id = ID;
+        for line in [
+            "+FULLRESYNC".into(),
+            format!("+FULLRESYNC {id}"),
+            format!("+FULLRESYNC {id} -1"),
+            format!("+FULLRESYNC {id} x"),
+            format!("+FULLRESYNC {id} 99999999999999999999"),
+            format!("+FULLRESYNC {id} 9 9"),
+            format!("+FULLRESYNC {} 9", &id[1..]),
+            format!("+CONTINUE {}", &id[1..]),
+            format!("+CONTINUE {id} 9"),
+            "+OK".into(),
+            ":7".into(),
+            "$5".into(),
+            "HTTP/1.1 400 Bad Request".into(),
+        ] {
+            let nonsense = HandshakeError::NoAnswer { step: Step::Psync, text: line.clone() };
+            assert_eq!(answer(&format!("{line}\r\n")), Err(nonsense));
+        }
+        let (mut handshake, mut out) = introduced(Introduction::default());
+        let read = handshake.next(&mut &b"\x16\x03\x01\n"[..], wanted(9), &mut out);
+        assert_eq!(read, Err(HandshakeError::NoAnswer { step: Step::Ping, text: r"\x16\x03\x01".into() }));
+    }
+
+    /// B4: memory is bounded before and after the handshake.
+    #[test]
+    fn a_line_without_an_end_is_not_kept() {
+        let (mut handshake, mut out) = introduced(Introduction::default());
+        let endless = [b'x'; 1000];
+        for _ in 0..4 {
+            assert_eq!(handshake.next(&mut &endless[..], wanted(9), &mut out), Ok(None));
+        }
+        assert!(handshake.buffered() <= MAX_LINE);
+        let read = handshake.next(&mut &endless[..], wanted(9), &mut out);
+        assert_eq!(read, Err(HandshakeError::TooLong { step: Step::Ping }));
+    }
+}

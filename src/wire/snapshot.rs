@@ -209,3 +209,120 @@ fn longest_match(mark: &Mark, matched: usize, next: u8) -> usize {
 fn begun_at_end(mark: &Mark, bytes: &[u8]) -> usize {
     (1..mark.len()).rev().find(|len| bytes.ends_with(&mark[..*len])).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+    use alloc::vec::Vec;
+
+    use proptest::collection::vec as vec_of;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MARK: &[u8; 40] = b"aabaabaabaabaabaabaabaabaabaabaabaabaaba";
+
+    /// The announced length, the image, and how much of `input` was left.
+    type Read = Result<(Option<u64>, Vec<u8>, usize), SnapshotReadError>;
+
+    /// Reads in pieces of the given sizes, again and again, up to the end of the snapshot or of `input`.
+    fn read(mut input: &[u8], sizes: &[usize]) -> Read {
+        let (mut reader, mut len, mut image) = (SnapshotReader::new(), None, Vec::new());
+        for size in sizes.iter().cycle() {
+            let (mut piece, rest) = input.split_at((*size).min(input.len()));
+            while let Some(read) = reader.next(&mut piece)? {
+                match read {
+                    SnapshotPiece::Start { len: announced } => len = announced,
+                    SnapshotPiece::Bytes(bytes) => {
+                        assert!(!bytes.is_empty(), "a piece is something");
+                        image.extend_from_slice(bytes);
+                    }
+                    SnapshotPiece::End => return Ok((len, image, piece.len() + rest.len())),
+                }
+            }
+            assert!(piece.is_empty(), "all of it was taken");
+            input = rest;
+            if input.is_empty() {
+                break;
+            }
+        }
+        assert!(!reader.is_over());
+        Ok((len, image, usize::MAX))
+    }
+
+    fn marked(image: &[u8]) -> Vec<u8> {
+        [b"\n$EOF:", &MARK[..], b"\r\n", image, MARK, b"*1"].concat()
+    }
+
+    /// R207.
+    #[test]
+    fn a_header_tells_a_length_or_a_mark() {
+        assert_eq!(read(b"\n\r\n$0\r\nab", &[99]), Ok((Some(0), Vec::new(), 2)));
+        assert_eq!(read(b"$3\nabcd", &[99]), Ok((Some(3), b"abc".to_vec(), 1)));
+        assert_eq!(read(&marked(b"image"), &[99]), Ok((None, b"image".to_vec(), 2)));
+        // What a header has behind a mark's forty characters means nothing.
+        let longer = [b"$EOF:", &MARK[..], b"xyz\r\n", b"image", MARK].concat();
+        assert_eq!(read(&longer, &[99]), Ok((None, b"image".to_vec(), 0)));
+    }
+
+    #[test]
+    fn what_is_no_header_is_told_with_its_bytes() {
+        for header in
+            ["$-1", "$x", "$", "$01", "$99999999999999999999", "+OK", "*3", "$EOF:short", "REDIS0011"]
+        {
+            let refused = SnapshotReadError::NoHeader { text: header.into() };
+            assert_eq!(read(format!("{header}\r\n").as_bytes(), &[99]), Err(refused));
+        }
+        let refused = SnapshotReadError::Refused { text: "BGSAVE failed".into() };
+        assert_eq!(read(b"-BGSAVE failed\r\n", &[99]), Err(refused));
+        assert_eq!(read(&[b'$'; 5000], &[99]), Err(SnapshotReadError::TooLong));
+    }
+
+    /// B30: an announced length takes no memory.
+    #[test]
+    fn an_absurd_length_is_only_a_number() {
+        let (len, image, _) = read(b"$9000000000000000000\r\nabc", &[99]).unwrap();
+        assert_eq!((len, &image[..]), (Some(9_000_000_000_000_000_000), &b"abc"[..]));
+    }
+
+    /// Its own beginning within a mark, and beginnings of it within the image, end nothing early.
+    #[test]
+    fn what_only_begins_like_the_mark_belongs_to_the_image() {
+        for image in
+            [&MARK[..39], b"aab", b"a", b"", &[MARK[..39].to_vec(), b"x".to_vec()].concat(), &MARK[3..]]
+        {
+            // The mark that ends it is the first one, which may begin inside the image.
+            let stream = [image, MARK].concat();
+            let end = stream.windows(40).position(|window| window == MARK).unwrap();
+            for size in 1..50 {
+                let (_, read, _) = read(&marked(image), &[size]).unwrap();
+                assert_eq!(read, stream[..end], "pieces of {size}");
+            }
+        }
+    }
+
+    proptest! {
+        /// P2: how the bytes are cut makes no difference.
+        #[test]
+        fn any_pieces_give_the_same_image(
+            parts in vec_of(prop_oneof![
+                vec_of(any::<u8>(), 0..20),
+                (0..40usize).prop_map(|len| MARK[..len].to_vec()),
+                vec_of(proptest::sample::select(&b"ab"[..]), 0..60),
+            ], 0..8),
+            sizes in vec_of(1..90usize, 1..6),
+        ) {
+            let image = parts.concat();
+            for stream in [marked(&image), [format!("${}\r\n", image.len()).as_bytes(), &image, b"*1"].concat()] {
+                prop_assert_eq!(read(&stream, &sizes), read(&stream, &[usize::MAX]));
+                prop_assert_eq!(read(&stream, &[1]), read(&stream, &[usize::MAX]));
+            }
+        }
+
+        /// P1.
+        #[test]
+        fn no_bytes_are_too_much(bytes in vec_of(any::<u8>(), 0..200), sizes in vec_of(1..50usize, 1..4)) {
+            prop_assert_eq!(read(&bytes, &sizes), read(&bytes, &[1]));
+        }
+    }
+}

@@ -123,3 +123,133 @@ impl UnitReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use proptest::collection::vec as vec_of;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::wire::put_command;
+
+    fn command(args: &[&str]) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_command(&mut out, args);
+        out
+    }
+
+    fn words(unit: &StreamUnit) -> Vec<Vec<String>> {
+        let text = |arg: &[u8]| String::from_utf8_lossy(arg).into_owned();
+        unit.commands.iter().map(|command| command.args().map(text).collect()).collect()
+    }
+
+    /// All units of `stream`, read in pieces of the given sizes.
+    fn read(mut stream: &[u8], sizes: &[usize]) -> (Vec<StreamUnit>, Option<StreamError>) {
+        let (mut reader, mut units) = (UnitReader::new(CommandLimits::default()), Vec::new());
+        for size in sizes.iter().cycle() {
+            let (mut piece, rest) = stream.split_at((*size).min(stream.len()));
+            loop {
+                match reader.next(&mut piece) {
+                    Ok(Some(unit)) => units.push(unit),
+                    Ok(None) => break,
+                    Err(error) => return (units, Some(error)),
+                }
+            }
+            stream = rest;
+            if stream.is_empty() {
+                break;
+            }
+        }
+        (units, None)
+    }
+
+    /// R35, R215: a transaction is one unit, whole or not at all.
+    #[test]
+    fn a_transaction_is_one_unit() {
+        let transaction =
+            [&["MULTI"][..], &["SET", "a", "1"], &["SET", "b", "2"], &["exec"]].map(command).concat();
+        let (units, error) = read(&[&transaction[..], &command(&["SET", "c", "3"])].concat(), &[99]);
+        assert_eq!((units.len(), error), (2, None));
+        assert_eq!(units[0].bytes, transaction);
+        assert_eq!(words(&units[0]), [vec!["SET", "a", "1"], vec!["SET", "b", "2"]]);
+        let (units, _) = read(&transaction[..transaction.len() - 1], &[7]);
+        assert_eq!(units, []);
+    }
+
+    /// R217: what concerns the link alone counts like all the rest, and is nothing to be applied.
+    #[test]
+    fn what_concerns_the_link_counts_and_is_not_applied() {
+        for (args, asks_for_ack) in [
+            (&["ping"][..], false),
+            (&["REPLCONF", "GETACK", "*"], true),
+            (&["replconf", "getack", "*"], true),
+            (&["REPLCONF", "other", "*"], false),
+        ] {
+            let bytes = command(args);
+            let (units, error) = read(&bytes, &[3]);
+            assert_eq!(units, [StreamUnit { bytes: bytes.into(), commands: vec![], asks_for_ack }]);
+            assert_eq!(error, None);
+        }
+    }
+
+    /// R6: an empty line is one byte of the stream, and counts with what follows it.
+    #[test]
+    fn an_empty_line_belongs_to_the_unit_after_it() {
+        let stream = [b"\n\r\n", &command(&["SET", "a", "1"])[..]].concat();
+        let (units, _) = read(&stream, &[1]);
+        assert_eq!(units.len(), 1);
+        assert_eq!(units[0].bytes, stream);
+    }
+
+    /// R220: what a primary never sends.
+    #[test]
+    fn what_is_no_stream_ends_it() {
+        for (stream, error) in [
+            (&b"+OK\r\n"[..], StreamError::Inline { text: r"+OK\r\n".into() }),
+            (b"-ERR no\r\n", StreamError::Inline { text: r"-ERR no\r\n".into() }),
+            (b"SET a 1\r\n", StreamError::Inline { text: r"SET a 1\r\n".into() }),
+            (b"*1\r\n$4\r\nEXEC\r\n", StreamError::OutOfPlace { name: "EXEC" }),
+            (b"*1\r\n$5\r\nMULTI\r\n*1\r\n$5\r\nMULTI\r\n", StreamError::OutOfPlace { name: "MULTI" }),
+            (b"*1\r\n$9000000000000000000\r\n", ProtocolError::InvalidLength.into()),
+            (b"*9000000000000000000\r\n", ProtocolError::InvalidCount.into()),
+        ] {
+            assert_eq!(read(stream, &[2]), (vec![], Some(error)));
+        }
+    }
+
+    #[test]
+    fn a_transaction_without_an_end_is_not_kept() {
+        let limits = CommandLimits { max_command: 100, ..CommandLimits::default() };
+        let mut reader = UnitReader::new(limits);
+        assert_eq!(reader.next(&mut &command(&["MULTI"])[..]), Ok(None));
+        let set = command(&["SET", "key", "value"]);
+        assert_eq!(reader.next(&mut &set[..]), Ok(None));
+        assert_eq!(reader.next(&mut &set[..]), Ok(None));
+        assert!(reader.buffered() <= 100);
+        assert_eq!(reader.next(&mut &set[..]), Err(StreamError::TransactionTooLong { max: 100 }));
+    }
+
+    const LINES: &[&[u8]] = &[b"", b"\n", b"\r\n"];
+    const PARTS: &[&[&str]] =
+        &[&["MULTI"], &["EXEC"], &["SET", "a", "1"], &["PING"], &["REPLCONF", "GETACK", "*"], &["*", "\r\n"]];
+
+    proptest! {
+        /// P2, and no byte is lost: units are the stream, cut at their ends.
+        #[test]
+        fn units_are_the_stream_however_it_is_cut(
+            parts in vec_of(select(PARTS), 0..12),
+            lines in vec_of(select(LINES), 12),
+            sizes in vec_of(1..40usize, 1..5),
+        ) {
+            let parts = parts.iter().zip(lines).map(|(part, line)| [line, &command(part)].concat());
+            let stream = parts.collect::<Vec<_>>().concat();
+            let (units, error) = read(&stream, &[usize::MAX]);
+            prop_assert_eq!(&read(&stream, &sizes), &(units.clone(), error));
+            let whole: Vec<_> = units.iter().flat_map(|unit| unit.bytes.to_vec()).collect();
+            prop_assert!(stream.starts_with(&whole));
+        }
+    }
+}

@@ -1,0 +1,118 @@
+use headwater::{Ack, Gone, Handover, HandoverError, NodeEvent, ReplicaKey, WriteRefused};
+
+use crate::cluster::{Cluster, seconds, set};
+
+fn pair() -> (Cluster, ReplicaKey) {
+    let mut cluster = Cluster::new(3);
+    for host in 1..3 {
+        cluster.follow(host, 0);
+        cluster.pass(seconds(3));
+    }
+    let replica = cluster.report(0).replicas[0].replica;
+    (cluster, replica)
+}
+
+fn to(replica: ReplicaKey) -> Handover {
+    Handover { to: Some(replica), timeout: Some(seconds(30)) }
+}
+
+/// R233 to R237, T76: units stop, and the replica that has all of them leads; nobody needs a snapshot.
+#[test]
+fn a_handover_loses_nothing_and_costs_no_snapshot() {
+    let (mut cluster, replica) = pair();
+    cluster.write_quietly(0, &set("last"));
+    let now = cluster.now;
+    cluster.hosts[0].node.begin_handover(to(replica), now).unwrap();
+    assert_eq!(cluster.hosts[0].node.primary().write(now, |_| ()), Err(WriteRefused::HandingOver));
+    cluster.settle();
+    let end = cluster.hosts[0].node.held().offset;
+    cluster.pass(seconds(2)); // with its next ack
+    assert_eq!(cluster.hosts[0].told(), [NodeEvent::HandoverReady(replica)]);
+    assert_eq!(cluster.hosts[0].node.held().offset, end, "no heartbeat and no request came between");
+
+    cluster.promote(1);
+    cluster.follow(0, 1);
+    cluster.follow(2, 1);
+    cluster.write(1, &set("first"));
+    cluster.pass(seconds(3));
+    cluster.assert_equal();
+    assert_eq!(cluster.report(1).counters.sync_full, 0);
+}
+
+/// T77.
+#[test]
+fn without_a_name_whoever_has_everything_takes_over() {
+    let (mut cluster, _) = pair();
+    cluster.hosts[1].upstream = None;
+    cluster.cut(1);
+    cluster.write(0, &set("x"));
+    let now = cluster.now;
+    cluster.hosts[0].node.begin_handover(Handover { to: None, timeout: None }, now).unwrap();
+    cluster.pass(seconds(3));
+    let caught_up = cluster.report(0).replicas[0].replica;
+    assert_eq!(cluster.hosts[0].told(), [NodeEvent::HandoverReady(caught_up)]);
+}
+
+/// R235, T79: at the deadline units are let in again.
+#[test]
+fn a_handover_that_takes_too_long_is_given_up() {
+    let (mut cluster, replica) = pair();
+    let now = cluster.now;
+    cluster.hosts[0].node.primary().append(&set("not sent"), now).unwrap();
+    cluster.hosts[0].node.begin_handover(to(replica), now).unwrap();
+    // It is heard from, but never has the end.
+    let behind = cluster.report(0).replicas[0].acked.unwrap();
+    cluster.hosts[0].node.primary().handle_ack(replica, Ack::applied(behind), now).unwrap();
+    assert_eq!(
+        cluster.hosts[0].node.poll_timeout().map(|at| at <= now.checked_add(seconds(30)).unwrap()),
+        Some(true)
+    );
+    let deadline = now.checked_add(seconds(30)).unwrap();
+    cluster.hosts[0].node.handle_timeout(deadline);
+    let events: Vec<_> = std::iter::from_fn(|| cluster.hosts[0].node.poll_event()).collect();
+    assert!(events.contains(&NodeEvent::HandoverFailed), "{events:?}");
+    assert!(cluster.hosts[0].node.primary().write(deadline, |_| ()).is_ok());
+}
+
+#[test]
+fn a_handover_to_one_that_goes_is_given_up() {
+    let (mut cluster, replica) = pair();
+    let now = cluster.now;
+    cluster.write_quietly(0, &set("x"));
+    cluster.hosts[0].node.begin_handover(to(replica), now).unwrap();
+    cluster.hosts[1].upstream = None;
+    cluster.cut(1);
+    cluster.settle();
+    assert_eq!(cluster.hosts[0].told(), [NodeEvent::HandoverFailed]);
+    cluster.write(0, &set("y"));
+}
+
+/// R239, and R231.
+#[test]
+fn a_handover_is_cancelled_or_refused() {
+    let (mut cluster, replica) = pair();
+    let now = cluster.now;
+    let node = &mut cluster.hosts[0].node;
+    let gone = ReplicaKey::new(77, 1, headwater::Tag(0));
+    assert_eq!(node.begin_handover(to(gone), now), Err(HandoverError::Gone(Gone(gone))));
+    node.begin_handover(to(replica), now).unwrap();
+    assert_eq!(node.begin_handover(to(replica), now), Err(HandoverError::UnderWay));
+    node.cancel_handover();
+    assert!(node.primary().write(now, |_| ()).is_ok());
+    let follower = &mut cluster.hosts[1].node;
+    assert_eq!(follower.begin_handover(to(replica), now), Err(HandoverError::Following));
+    let mut alone = Cluster::new(1);
+    let nobody = Handover { to: None, timeout: None };
+    assert_eq!(alone.hosts[0].node.begin_handover(nobody, now), Err(HandoverError::NoReplica));
+}
+
+/// R48.
+#[test]
+fn nobody_attaches_during_a_handover() {
+    let (mut cluster, replica) = pair();
+    let now = cluster.now;
+    cluster.hosts[0].node.begin_handover(to(replica), now).unwrap();
+    let peer = headwater::Peer::new(headwater::Tag(9), "x");
+    let refused = cluster.hosts[0].node.primary().attach(headwater::Wanted::Everything, peer, now);
+    assert_eq!(refused, Err(headwater::AttachError::HandingOver));
+}

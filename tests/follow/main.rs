@@ -1,0 +1,10 @@
+//! Nodes that follow each other through the Redis dialect, in memory and in virtual time.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+mod cluster;
+mod conversation;
+mod handover;
+mod link;
+mod reads;
+mod roles;

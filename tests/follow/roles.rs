@@ -1,0 +1,370 @@
+use headwater::{Framing, FullReason, Lost, NodeEvent, ResumePoint, Start, WriteRefused};
+
+use crate::cluster::{Cluster, at, id, seconds, set};
+
+/// Full and partial syncs that a host granted.
+fn syncs(cluster: &mut Cluster, host: usize) -> (u64, u64) {
+    let counters = cluster.report(host).counters;
+    (counters.sync_full, counters.sync_partial_ok)
+}
+
+/// A chain in step: each follows the one before it.
+fn chain(nodes: usize) -> Cluster {
+    let mut cluster = Cluster::new(nodes);
+    for host in 1..nodes {
+        cluster.follow(host, host - 1);
+        cluster.pass(seconds(3));
+    }
+    cluster
+}
+
+/// R34, R61: both framings, and what is written while the snapshot is under way and afterwards.
+#[test]
+fn a_follower_gets_the_snapshot_and_the_stream_after_it() {
+    for framing in [Framing::Sized, Framing::EndMarked] {
+        let mut cluster = Cluster::new(2);
+        cluster.hosts[0].framing = framing;
+        cluster.hosts[0].data = set("before");
+        cluster.follow(1, 0);
+        cluster.write(0, &set("after"));
+        cluster.pass(seconds(2));
+        cluster.assert_equal();
+        assert_eq!(cluster.hosts[1].data, [set("before"), set("after")].concat());
+        assert_eq!(syncs(&mut cluster, 0), (1, 0));
+    }
+}
+
+/// R34: all members of a chain share id and offsets, heartbeats and requests for acks included.
+#[test]
+fn a_relay_passes_on_the_very_bytes_at_the_same_offsets() {
+    let mut cluster = chain(4);
+    for round in 0..5 {
+        cluster.write(0, &set(&round.to_string()));
+        cluster.pass(seconds(7));
+    }
+    cluster.assert_equal();
+    for host in 0..3 {
+        assert_eq!(syncs(&mut cluster, host).0, 1, "each has one replica, which came once");
+    }
+}
+
+/// R9, R149, R168: a follower originates nothing.
+#[test]
+fn who_follows_writes_nothing_and_waits_for_nobody() {
+    let mut cluster = chain(2);
+    let (now, end) = (cluster.now, cluster.hosts[1].node.held().offset);
+    let primary = cluster.hosts[1].node.primary();
+    let refused = primary.write(now, |_| unreachable!("a refused write is not applied"));
+    assert_eq!(refused, Err(WriteRefused::Following));
+    assert_eq!(primary.write_ungated(now, |_| ()), Err(WriteRefused::Following));
+    assert_eq!(primary.append(b"local", now), None);
+    assert_eq!(primary.end(), end);
+    let wait = headwater::Wait {
+        target: end,
+        replicas: 0,
+        level: headwater::Level::Applied,
+        local: false,
+        timeout: headwater::Timeout::Immediate,
+        tag: headwater::Tag(1),
+    };
+    assert_eq!(primary.wait(wait, now), Err(headwater::WaitError::Following));
+    assert_eq!(cluster.hosts[1].told(), [], "no gate closes where nothing is written");
+}
+
+/// R49: what it would hand on might be old.
+#[test]
+fn a_follower_out_of_step_takes_no_replica() {
+    let mut cluster = Cluster::new(3);
+    cluster.hosts[1].upstream = None;
+    let (config, now) = (headwater::ReplicaConfig::default(), cluster.now);
+    cluster.hosts[1].node.follow(config, None, now).unwrap();
+    cluster.follow(2, 1);
+    assert_eq!(cluster.report(1).replicas.len(), 0);
+    cluster.follow(1, 0);
+    cluster.pass(seconds(130));
+    cluster.write(0, &set("x"));
+    cluster.assert_equal();
+}
+
+/// R221, R222, and B17: what was received and not applied is asked for again.
+#[test]
+fn a_link_cut_inside_a_transaction_is_resumed_at_its_begin() {
+    let mut cluster = chain(3);
+    let transaction =
+        [b"*1\r\n$5\r\nMULTI\r\n".to_vec(), set("1"), set("2"), b"*1\r\n$4\r\nEXEC\r\n".to_vec()];
+    let before = cluster.hosts[1].node.held();
+    for unit in &transaction[..3] {
+        cluster.write(0, unit);
+    }
+    assert_eq!(cluster.hosts[1].node.held(), before, "nothing of it is applied");
+    assert_eq!(cluster.hosts[2].node.held(), before, "nothing of it is passed on (R35)");
+    cluster.cut(1);
+    cluster.write(0, &transaction[3]);
+    cluster.pass(seconds(5));
+    let held = cluster.hosts[0].node.held();
+    assert!(cluster.hosts.iter().all(|host| host.node.held() == held));
+    assert_eq!(syncs(&mut cluster, 0), (1, 1));
+}
+
+/// T7, R31: who resumes under the same id disturbs nobody below.
+#[test]
+fn a_resume_under_the_same_id_keeps_the_replicas_below() {
+    let mut cluster = chain(3);
+    cluster.cut(0);
+    cluster.write(0, &set("x"));
+    cluster.pass(seconds(5));
+    cluster.assert_equal();
+    assert_eq!((syncs(&mut cluster, 0), syncs(&mut cluster, 1)), ((1, 1), (1, 0)));
+}
+
+/// R22, R23: the siblings of a promoted replica resume, and so do its own replicas.
+#[test]
+fn after_a_promotion_siblings_and_the_old_primary_resume() {
+    let mut cluster = Cluster::new(4);
+    for host in 1..4 {
+        cluster.follow(host, if host == 3 { 1 } else { 0 }); // 3 behind 1; 1 and 2 behind 0
+        cluster.pass(seconds(3));
+    }
+    cluster.write(0, &set("shared"));
+    let shared = cluster.hosts[0].node.held();
+    cluster.promote(1);
+    assert_eq!(cluster.report(1).previous, Some((shared.id, shared.offset)));
+    cluster.write(1, &set("later"));
+    cluster.follow(2, 1);
+    cluster.follow(0, 1);
+    cluster.pass(seconds(5));
+    cluster.assert_equal();
+    assert_eq!(syncs(&mut cluster, 1), (1, 3), "nobody needed a snapshot but 3 at first");
+}
+
+/// R24.
+#[test]
+fn promoting_a_primary_changes_nothing() {
+    let mut cluster = chain(2);
+    let held = cluster.hosts[0].node.held();
+    cluster.promote(0);
+    assert_eq!(cluster.hosts[0].node.held(), held);
+    cluster.write(0, &set("x"));
+    cluster.assert_equal();
+}
+
+/// R25, R169: who stops leading answers all who wait, and keeps its replicas.
+#[test]
+fn a_demoted_primary_ends_all_waits_and_keeps_its_replicas() {
+    let mut cluster = Cluster::new(3);
+    for host in 1..3 {
+        cluster.follow(host, 0);
+        cluster.pass(seconds(3));
+    }
+    let wait = headwater::Wait {
+        target: at(1000),
+        replicas: 1,
+        level: headwater::Level::Applied,
+        local: false,
+        timeout: headwater::Timeout::Never,
+        tag: headwater::Tag(7),
+    };
+    let now = cluster.now;
+    let outcome = cluster.hosts[0].node.primary().wait(wait, now).unwrap();
+    let headwater::WaitOutcome::Pending(waiter) = outcome else { panic!("nobody has that much") };
+    cluster.settle(); // the request for acks is everywhere
+    cluster.promote(1);
+    cluster.follow(0, 1);
+    cluster.pass(seconds(3));
+    let ended = cluster.hosts[0].told().into_iter().find_map(|event| match event {
+        NodeEvent::Primary(headwater::Event::WaitEnded { waiter, end }) => Some((waiter, end.how)),
+        _ => None,
+    });
+    assert_eq!(ended, Some((waiter, headwater::WaitEnded::NoLongerPrimary)));
+    cluster.write(1, &set("x"));
+    cluster.pass(seconds(3));
+    cluster.assert_equal();
+    assert_eq!(syncs(&mut cluster, 0).0, 2, "2 stayed behind 0, and needed no other snapshot");
+}
+
+/// R32: a new id from above is passed on, and all below resume under it.
+#[test]
+fn a_changed_id_is_learnt_all_the_way_down() {
+    let mut cluster = chain(4);
+    cluster.write(0, &set("x"));
+    cluster.promote(1);
+    cluster.write(1, &set("y"));
+    cluster.follow(0, 1);
+    cluster.pass(seconds(5));
+    cluster.assert_equal();
+    for host in 0..4 {
+        assert!(syncs(&mut cluster, host).0 <= 1, "host {host}");
+    }
+}
+
+/// What only the old primary ever had is gone, and it says what that was.
+#[test]
+fn who_wrote_on_alone_starts_over_and_tells_what_is_lost() {
+    let mut cluster = chain(2);
+    cluster.write(0, &set("shared"));
+    let shared = cluster.hosts[0].node.held().offset;
+    cluster.hosts[1].upstream = None;
+    cluster.cut(1);
+    cluster.write(0, &set("lost"));
+    cluster.promote(1);
+    cluster.write(1, &set("kept, and longer than what was lost"));
+
+    let (config, now) = (headwater::ReplicaConfig::default(), cluster.now);
+    let end = cluster.hosts[0].node.held().offset;
+    let Cluster { hosts, .. } = &mut cluster;
+    hosts[0].upstream = Some(1);
+    hosts[0].node.follow(config, Some(shared), now).unwrap();
+    let before = hosts[0].node.read_kept(shared).map(|reader| reader.to_bytes(usize::MAX));
+    assert_eq!(before.as_deref(), Some(&set("lost")[..]));
+    cluster.pass(seconds(5));
+    cluster.assert_equal();
+    let lost = cluster.hosts[0].told().into_iter().find_map(|event| match event {
+        NodeEvent::Diverged(_, lost) => Some(lost),
+        _ => None,
+    });
+    assert_eq!(lost, Some(Lost { held: Some(shared), end, kept_from: Some(at(0)) }));
+}
+
+/// A primary that everybody had all of loses nothing, though it has to start over.
+#[test]
+fn nothing_is_lost_that_the_new_primary_had() {
+    let mut cluster = chain(2);
+    cluster.write(0, &set("shared"));
+    let shared = cluster.hosts[0].node.held().offset;
+    let (config, now) = (headwater::ReplicaConfig::default(), cluster.now);
+    cluster.restart(1, Start::Empty { id: id(77) });
+    cluster.hosts[0].upstream = Some(1);
+    cluster.hosts[0].node.follow(config, Some(shared), now).unwrap();
+    cluster.pass(seconds(5));
+    assert!(!cluster.hosts[0].told().iter().any(|event| matches!(event, NodeEvent::Diverged(..))));
+}
+
+/// T8, T9, R41: a primary that comes back from its image lets resume who held the same, and nobody else.
+#[test]
+fn a_primary_restarted_from_its_image_lets_its_replicas_resume() {
+    let mut cluster = chain(3);
+    cluster.write(0, &set("x"));
+    let held = cluster.hosts[0].node.held();
+    cluster.restart(0, Start::Primary { held, fresh: id(50) });
+    let report = cluster.report(0);
+    assert_eq!((report.id, report.previous, report.end), (id(50), Some((held.id, held.offset)), held.offset));
+    cluster.pass(seconds(5));
+    cluster.write(0, &set("y"));
+    cluster.assert_equal();
+    assert_eq!(syncs(&mut cluster, 0), (0, 1));
+    assert_eq!(syncs(&mut cluster, 1), (1, 1), "2 learnt the new id by a resume");
+}
+
+/// R41: one byte more or less than the image, and it is another stream.
+#[test]
+fn an_older_image_lets_nobody_resume_who_is_ahead_of_it() {
+    let mut cluster = chain(2);
+    cluster.write(0, &set("x"));
+    let ResumePoint { id: old, offset } = cluster.hosts[0].node.held();
+    cluster.write(0, &set("y"));
+    cluster.hosts[0].data = set("x");
+    cluster.restart(0, Start::Primary { held: ResumePoint { id: old, offset }, fresh: id(50) });
+    cluster.pass(seconds(5));
+    cluster.write(0, &set("z"));
+    cluster.assert_equal();
+    assert_eq!(syncs(&mut cluster, 0), (1, 0));
+    let wanted = headwater::Wanted::After { id: old, offset: at(offset.get() + 1) };
+    let peer = headwater::Peer::new(headwater::Tag(99), "x");
+    let now = cluster.now;
+    let answer = cluster.hosts[0].node.primary().attach(wanted, peer, now).unwrap().answer;
+    assert_eq!(answer, headwater::Answer::Full(FullReason::Diverged { shared_until: offset }));
+}
+
+/// T3, R40, B18: a replica that comes back from its image asks to go on there, and its own replicas resume too.
+#[test]
+fn a_replica_restarted_from_its_image_resumes() {
+    let mut cluster = chain(3);
+    cluster.write(0, &set("x"));
+    let held = cluster.hosts[1].node.held();
+    cluster.restart(1, Start::Replica { held });
+    cluster.write(0, &set("y"));
+    cluster.follow(1, 0);
+    cluster.pass(seconds(130));
+    cluster.assert_equal();
+    assert_eq!(syncs(&mut cluster, 0), (1, 1));
+    assert_eq!(syncs(&mut cluster, 1), (0, 1), "2 held no more than the image");
+}
+
+/// R199: in a loop nobody writes, so all fall silent, and come back no more often than that.
+#[test]
+fn a_loop_of_followers_is_no_storm() {
+    let mut cluster = chain(2);
+    cluster.follow(0, 1);
+    let before = [syncs(&mut cluster, 0), syncs(&mut cluster, 1)];
+    cluster.pass(seconds(600));
+    for (host, (full, partial)) in before.into_iter().enumerate() {
+        let now = syncs(&mut cluster, host);
+        assert_eq!(now.0, full);
+        assert!(now.1 - partial <= 10, "{} in ten minutes", now.1 - partial);
+    }
+    cluster.promote(0);
+    cluster.write(0, &set("x"));
+    cluster.pass(seconds(130));
+    cluster.assert_equal();
+}
+
+/// R204: who is refused comes ever more seldom, up to the cap.
+#[test]
+fn one_behind_a_follower_without_a_primary_is_no_storm() {
+    let mut cluster = Cluster::new(3);
+    cluster.follow(1, 0);
+    cluster.hosts[1].upstream = None;
+    cluster.cut(1);
+    cluster.follow(2, 1);
+    cluster.pass(seconds(600));
+    let attempts = cluster.hosts[2].node.upstream(cluster.now).unwrap().attempts;
+    assert!((12..=30).contains(&attempts), "{attempts} in ten minutes");
+}
+
+/// L4, and R28: pointed elsewhere, it offers what it holds.
+#[test]
+fn a_follower_pointed_at_a_sibling_resumes_there() {
+    let mut cluster = Cluster::new(3);
+    for host in 1..3 {
+        cluster.follow(host, 0);
+        cluster.pass(seconds(3));
+    }
+    cluster.follow(2, 1);
+    cluster.write(0, &set("x"));
+    cluster.pass(seconds(3));
+    cluster.assert_equal();
+    assert_eq!(syncs(&mut cluster, 1), (0, 1));
+}
+
+/// R36, T60: a sync that fails leaves everything as it was.
+#[test]
+fn a_snapshot_that_never_comes_whole_changes_nothing() {
+    let mut cluster = chain(3);
+    cluster.write(0, &set("x"));
+    let (held, data) = (cluster.hosts[1].node.held(), cluster.hosts[1].data.clone());
+    let now = cluster.now;
+    // A primary of another history that sends half an image, then nothing.
+    let node = &mut cluster.hosts[1].node;
+    node.follow(headwater::ReplicaConfig::default(), None, now).unwrap();
+    let mut link = None;
+    while let Some(event) = node.poll_event() {
+        if let NodeEvent::Upstream(key, headwater::UpstreamEvent::Connect) = event {
+            link = Some(key);
+        }
+    }
+    let key = link.unwrap();
+    node.handle_connected(key, now).unwrap();
+    let (mut out, limits) = (Vec::new(), headwater::wire::CommandLimits::default());
+    let mut link =
+        headwater::wire::Link::new(key, headwater::wire::Introduction::default(), limits, &mut out);
+    let answer = format!("+PONG\r\n+OK\r\n+FULLRESYNC {} 7\r\n$100\r\nhalf", id(60));
+    let mut input = answer.as_bytes();
+    while link.next(&mut input, &mut out, node, now).unwrap().is_some() {}
+    node.handle_disconnected(key, now);
+    assert_eq!((node.held(), &cluster.hosts[1].data), (held, &data));
+    cluster.follow(1, 0);
+    cluster.write(0, &set("y"));
+    cluster.pass(seconds(5));
+    cluster.assert_equal();
+    assert_eq!(syncs(&mut cluster, 0).0, 1);
+}
