@@ -70,6 +70,8 @@ pub struct Replica {
     is_spoiled: bool,
     /// All that the primary had sent by then is applied.
     fresh_at: Option<Timestamp>,
+    /// When the link that was last in step ended, if another is not yet.
+    lost_at: Option<Timestamp>,
     /// What the own disk holds of it.
     fsynced: Option<Offset>,
     /// `Err` is until when none is tried.
@@ -98,6 +100,7 @@ impl Replica {
             held,
             is_spoiled: false,
             fresh_at: None,
+            lost_at: None,
             fsynced: None,
             link: Err(now),
             links: 0,
@@ -464,7 +467,7 @@ impl Replica {
         let current = self.current(link)?;
         current.stage = Stage::InStep { received, ack_at };
         current.heard = now;
-        self.fresh_at = Some(now);
+        (self.fresh_at, self.lost_at) = (Some(now), None);
         (self.has_come_in_step, self.is_ack_wanted) = (true, true);
         Ok(())
     }
@@ -482,6 +485,9 @@ impl Replica {
     /// Ends the link, and waits before the next unless this one held for a while. The host is told if it does not know,
     /// and knew of the link.
     fn give_up(&mut self, reason: Option<CloseReason>) {
+        if self.is_in_step() {
+            self.lost_at = Some(self.now);
+        }
         let delay = self.config.backoff.delay(self.attempts, mix(self.config.seed ^ self.links));
         let until = self.now.checked_add(delay).unwrap_or(Timestamp::from_origin(Duration::MAX));
         if let Ok(link) = core::mem::replace(&mut self.link, Err(until)) {

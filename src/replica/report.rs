@@ -22,6 +22,8 @@ pub struct UpstreamReport {
     pub last_heard: Option<Duration>,
     /// All that the primary had sent so long ago is applied. `None` if it was never in step.
     pub staleness: Option<Duration>,
+    /// Since a link that was in step ended; `None` while one is, or none ever was.
+    pub down_for: Option<Duration>,
     /// Attempts since a link last held for a while.
     pub attempts: u32,
 }
@@ -61,6 +63,7 @@ impl Replica {
             fsynced: self.fsynced,
             last_heard: link.map(|link| now.max(self.now).saturating_since(link.heard)),
             staleness: self.fresh_at.map(|fresh_at| now.max(self.now).saturating_since(fresh_at)),
+            down_for: self.lost_at.map(|lost_at| now.max(self.now).saturating_since(lost_at)),
             attempts: self.attempts,
         }
     }

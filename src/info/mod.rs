@@ -2,6 +2,10 @@
 //!
 //! Each function gives the lines that are replication's, each ended by CRLF; a host prints its own around them.
 
+mod follower;
+
+pub use follower::{Follower, Transfer, put_role_of_follower, replication_of_follower};
+
 use core::fmt::{self, Display};
 
 use crate::id::ReplicationId;
@@ -26,7 +30,7 @@ pub enum Flavour {
 /// Redis counts bytes from 1, so `second_repl_offset` and `repl_backlog_first_byte_offset` are one above the
 /// report's offsets.
 pub fn replication(report: &Report, flavour: Flavour) -> impl Display + '_ {
-    Replication(report, flavour)
+    Replication { report, follower: None, flavour }
 }
 
 /// The fields of the section `# Stats` (R254).
@@ -106,12 +110,23 @@ impl<const N: usize> Display for Lines<N> {
     }
 }
 
-struct Replication<'a>(&'a Report, Flavour);
+struct Replication<'a> {
+    report: &'a Report,
+    follower: Option<Follower<'a>>,
+    flavour: Flavour,
+}
 
 impl Display for Replication<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(report, flavour) = self;
-        write!(f, "# Replication\r\nrole:master\r\nconnected_slaves:{}\r\n", report.replicas.len())?;
+        let Self { report, follower, flavour } = self;
+        match follower {
+            None => f.write_str("# Replication\r\nrole:master\r\n")?,
+            Some(follower) => {
+                f.write_str("# Replication\r\nrole:slave\r\n")?;
+                follower.fmt_lines(f, *flavour)?;
+            }
+        }
+        write!(f, "connected_slaves:{}\r\n", report.replicas.len())?;
         if report.min_replicas.is_on() {
             write!(f, "min_slaves_good_slaves:{}\r\n", report.good)?;
         }
@@ -132,7 +147,7 @@ impl Display for Replication<'_> {
 
 impl Replication<'_> {
     fn fmt_history(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { id, previous, end, .. } = self.0;
+        let Report { id, previous, end, .. } = self.report;
         let previous_id = previous.map_or(ReplicationId::NONE, |(id, _)| id);
         write!(f, "master_replid:{id}\r\nmaster_replid2:{previous_id}\r\nmaster_repl_offset:{end}\r\n")?;
         match previous {
@@ -144,10 +159,10 @@ impl Replication<'_> {
 
     /// Both figures are 0 without a backlog (R16); its configured size stays (R252).
     fn fmt_backlog(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let backlog = self.0.backlog;
+        let backlog = self.report.backlog;
         let active = u8::from(backlog.is_some());
         let (first, len) = backlog.map_or((0, 0), |backlog| (backlog.start.get() + 1, backlog.len));
-        write!(f, "repl_backlog_active:{active}\r\nrepl_backlog_size:{}\r\n", self.0.backlog_capacity)?;
+        write!(f, "repl_backlog_active:{active}\r\nrepl_backlog_size:{}\r\n", self.report.backlog_capacity)?;
         write!(f, "repl_backlog_first_byte_offset:{first}\r\nrepl_backlog_histlen:{len}\r\n")
     }
 }
