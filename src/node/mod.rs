@@ -14,7 +14,7 @@ use handover::UnderWay;
 use lost::OwnStretch;
 
 use crate::acks::Acks;
-use crate::history::{IdRefused, ResumePoint};
+use crate::history::{IdRefused, ResumePoint, Wanted};
 use crate::id::ReplicationId;
 use crate::key::LinkKey;
 use crate::offset::Offset;
@@ -49,10 +49,10 @@ use crate::wire::{Follow, Sealed};
 ///
 /// // What `wire::Link` tells of the connection's bytes:
 /// node.handle_connected(link, now)?;
-/// node.replica_mut(link)?.handle_asked(link, now)?;
+/// node.handle_asked(link, now)?;
 /// let snapshot = ResumePoint { id: second, offset: node.held().offset };
-/// node.replica_mut(link)?.handle_full(link, snapshot, now)?;
-/// node.replica_mut(link)?.handle_snapshot_end(link, now)?;
+/// node.handle_full(link, snapshot, now)?;
+/// node.handle_snapshot_end(link, now)?;
 /// node.handle_loaded(link, now)?;
 /// assert_eq!(node.held(), snapshot);
 ///
@@ -216,13 +216,102 @@ impl Node {
         Ok(())
     }
 
+    /// What to ask the primary for, while one is followed.
+    pub fn wanted(&self) -> Option<Wanted> {
+        self.replica.as_ref().map(Replica::wanted)
+    }
+
     /// As [`Replica::handle_connected`].
     ///
     /// # Errors
     ///
     /// [`FollowError`].
     pub fn handle_connected(&mut self, link: LinkKey, now: Timestamp) -> Result<(), FollowError> {
-        self.replica_mut(link)?.handle_connected(link, now)
+        self.followed(link)?.handle_connected(link, now)
+    }
+
+    /// As [`Replica::handle_heard`].
+    ///
+    /// # Errors
+    ///
+    /// [`FollowError`].
+    pub fn handle_heard(&mut self, link: LinkKey, now: Timestamp) -> Result<(), FollowError> {
+        self.followed(link)?.handle_heard(link, now)
+    }
+
+    /// As [`Replica::handle_asked`].
+    ///
+    /// # Errors
+    ///
+    /// [`FollowError`].
+    pub fn handle_asked(&mut self, link: LinkKey, now: Timestamp) -> Result<(), FollowError> {
+        self.followed(link)?.handle_asked(link, now)
+    }
+
+    /// As [`Replica::handle_resumed`]. Under another id this node's own replicas are dropped, to learn it (R32); those who
+    /// wait at a [fence](Node::fence) end.
+    ///
+    /// # Errors
+    ///
+    /// [`FollowError`].
+    pub fn handle_resumed(
+        &mut self,
+        link: LinkKey,
+        id: Option<ReplicationId>,
+        now: Timestamp,
+    ) -> Result<(), FollowError> {
+        self.followed(link)?.handle_resumed(link, id, now)?;
+        let held = self.held().id;
+        let id = id.unwrap_or(held);
+        if id != held {
+            self.end_fences();
+        }
+        self.primary.resume_following(id, now);
+        (self.own, self.diverged) = (None, None);
+        Ok(())
+    }
+
+    /// As [`Replica::handle_full`]. [`NodeEvent::Diverged`] may follow.
+    ///
+    /// # Errors
+    ///
+    /// [`FollowError`].
+    pub fn handle_full(
+        &mut self,
+        link: LinkKey,
+        point: ResumePoint,
+        now: Timestamp,
+    ) -> Result<(), FollowError> {
+        self.followed(link)?.handle_full(link, point, now)?;
+        self.note_divergence(link);
+        Ok(())
+    }
+
+    /// As [`Replica::handle_snapshot_end`].
+    ///
+    /// # Errors
+    ///
+    /// [`FollowError`].
+    pub fn handle_snapshot_end(&mut self, link: LinkKey, now: Timestamp) -> Result<(), FollowError> {
+        self.followed(link)?.handle_snapshot_end(link, now)
+    }
+
+    /// As [`Replica::handle_received`].
+    ///
+    /// # Errors
+    ///
+    /// [`FollowError`].
+    pub fn handle_received(&mut self, link: LinkKey, bytes: u64, now: Timestamp) -> Result<(), FollowError> {
+        self.followed(link)?.handle_received(link, bytes, now)
+    }
+
+    /// As [`Replica::handle_unreadable`].
+    ///
+    /// # Errors
+    ///
+    /// [`FollowError`].
+    pub fn handle_unreadable(&mut self, link: LinkKey, now: Timestamp) -> Result<(), FollowError> {
+        self.followed(link)?.handle_unreadable(link, now)
     }
 
     /// As [`Replica::handle_disconnected`].
@@ -240,7 +329,7 @@ impl Node {
     ///
     /// [`FollowError`].
     pub fn handle_loaded(&mut self, link: LinkKey, now: Timestamp) -> Result<(), FollowError> {
-        let replica = self.replica_mut(link)?;
+        let replica = self.followed(link)?;
         replica.handle_loaded(link, now)?;
         if let Some(held) = replica.held() {
             self.primary.replace(held, now);
@@ -257,7 +346,7 @@ impl Node {
     ///
     /// [`FollowError`].
     pub fn handle_load_failed(&mut self, link: LinkKey, now: Timestamp) -> Result<(), FollowError> {
-        self.replica_mut(link)?.handle_load_failed(link, now)?;
+        self.followed(link)?.handle_load_failed(link, now)?;
         self.note_step();
         Ok(())
     }
@@ -274,7 +363,7 @@ impl Node {
         unit: &Bytes,
         now: Timestamp,
     ) -> Result<Offset, FollowError> {
-        let end = self.replica_mut(link)?.handle_applied(link, unit, now)?;
+        let end = self.followed(link)?.handle_applied(link, unit, now)?;
         self.primary.relay(unit, now);
         self.reach_fences();
         Ok(end)
@@ -300,15 +389,6 @@ impl Node {
         if let Some(replica) = &mut self.replica {
             replica.acknowledge();
         }
-    }
-
-    /// The replica's side of this node, for what [`wire::Link`](crate::wire::Link) does not say.
-    ///
-    /// # Errors
-    ///
-    /// [`FollowError::Gone`] if nobody is followed.
-    pub fn replica_mut(&mut self, link: LinkKey) -> Result<&mut Replica, FollowError> {
-        self.replica.as_mut().ok_or(FollowError::Gone(link))
     }
 
     /// Takes the next thing for the host to act on: what concerns the upstream first, then as
@@ -363,6 +443,10 @@ impl Node {
         }
     }
 
+    fn followed(&mut self, link: LinkKey) -> Result<&mut Replica, FollowError> {
+        self.replica.as_mut().ok_or(FollowError::Gone(link))
+    }
+
     fn leave_upstream(&mut self) {
         let closed = self.replica.take().and_then(Replica::close);
         let event = closed.map(|(link, reason)| (link, UpstreamEvent::Close(reason)));
@@ -381,7 +465,7 @@ impl Sealed for Node {}
 
 impl Follow for Node {
     fn replica(&mut self, link: LinkKey) -> Result<&mut Replica, FollowError> {
-        self.replica_mut(link)
+        self.followed(link)
     }
 
     fn handle_resumed(
@@ -390,19 +474,10 @@ impl Follow for Node {
         id: Option<ReplicationId>,
         now: Timestamp,
     ) -> Result<(), FollowError> {
-        self.replica_mut(link)?.handle_resumed(link, id, now)?;
-        let id = id.unwrap_or(self.held().id);
-        if id != self.held().id {
-            self.end_fences();
-        }
-        self.primary.resume_following(id, now);
-        (self.own, self.diverged) = (None, None);
-        Ok(())
+        Self::handle_resumed(self, link, id, now)
     }
 
     fn handle_full(&mut self, link: LinkKey, point: ResumePoint, now: Timestamp) -> Result<(), FollowError> {
-        self.replica_mut(link)?.handle_full(link, point, now)?;
-        self.note_divergence(link);
-        Ok(())
+        Self::handle_full(self, link, point, now)
     }
 }

@@ -146,6 +146,10 @@ impl Primary {
         }
         self.context.0 += 1;
         self.outbox.history_changed = true;
+        // A host may have used the id that it had in stock elsewhere.
+        if self.fresh_id.take_if(|id| self.history.check_fresh(*id).is_err()).is_some() {
+            self.outbox.id_wanted = true;
+        }
     }
 
     fn keep_stream(&mut self) {
