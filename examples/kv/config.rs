@@ -3,7 +3,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use headwater::{Heartbeat, wire};
+use headwater::Heartbeat;
+use headwater::wire::{self, ClientLimits, memory_size};
 
 /// The settings, which have the names of Redis's directives on the command line and in CONFIG.
 #[derive(Clone)]
@@ -14,6 +15,8 @@ pub struct Config {
     /// Empty if none is required.
     pub requirepass: String,
     pub diskless_sync: bool,
+    /// Only that of replicas is enforced: what waits for another client is bounded anyway, and nobody subscribes.
+    pub output_limits: ClientLimits,
     pub replication: headwater::Config,
 }
 
@@ -21,8 +24,9 @@ impl Config {
     /// Reads `--name value …`; the words up to the next option are one value, as in Redis.
     pub fn from_options(words: impl Iterator<Item = String>) -> Result<Self, String> {
         let (bind, dir, requirepass) = (Ipv4Addr::LOCALHOST.into(), ".".into(), String::new());
-        let replication = headwater::Config::default();
-        let mut config = Self { port: 6379, bind, dir, requirepass, diskless_sync: true, replication };
+        let (output_limits, replication) = (ClientLimits::default(), headwater::Config::default());
+        let mut config =
+            Self { port: 6379, bind, dir, requirepass, diskless_sync: true, output_limits, replication };
         config.set("repl-ping-replica-period", "10")?;
         let mut words = words.peekable();
         while let Some(option) = words.next() {
@@ -62,7 +66,9 @@ impl Config {
             "dir" if !Path::new(value).is_dir() => return Err("No such directory".into()),
             "dir" => self.dir = value.into(),
             "requirepass" => value.clone_into(&mut self.requirepass),
-            "repl-backlog-size" => replication.backlog_capacity = bytes(value)?,
+            "repl-backlog-size" => {
+                replication.backlog_capacity = bytes(value)?.try_into().unwrap_or(usize::MAX)
+            }
             "repl-backlog-ttl" => {
                 replication.backlog_ttl = Some(seconds(value)?).filter(|ttl| !ttl.is_zero())
             }
@@ -73,8 +79,11 @@ impl Config {
             "repl-timeout" => replication.replica_timeout = seconds(value)?,
             "repl-diskless-sync" => self.diskless_sync = is_yes(value)?,
             "repl-diskless-sync-delay" => replication.snapshot_delay = seconds(value)?,
+            "repl-resume-budget" => replication.resume_pins.bytes = bytes(value)?,
+            "repl-resume-time" => replication.resume_pins.lasting = seconds(value)?,
             "client-output-buffer-limit" => {
-                replication.output_limit.hard = output_limit(value, replication.output_limit.hard)?;
+                self.output_limits.set(value).map_err(|error| error.to_string())?;
+                replication.output_limit = self.output_limits.replica;
             }
             "save" | "appendonly" if matches!(value, "" | "no") => {} // nothing is saved: clients ask
             _ => return Err("there is no such option".to_owned()),
@@ -86,7 +95,6 @@ impl Config {
     pub fn directives(&self) -> Vec<(&'static str, String)> {
         let replication = &self.replication;
         let seconds = |duration: Duration| duration.as_secs().to_string();
-        let hard_limit = replication.output_limit.hard.unwrap_or(0);
         let ping_period = replication.heartbeat.as_ref().map(|heartbeat| heartbeat.period);
         vec![
             ("port", self.port.to_string()),
@@ -99,7 +107,9 @@ impl Config {
             ("repl-timeout", seconds(replication.replica_timeout)),
             ("repl-diskless-sync", if self.diskless_sync { "yes" } else { "no" }.to_owned()),
             ("repl-diskless-sync-delay", seconds(replication.snapshot_delay)),
-            ("client-output-buffer-limit", format!("normal 0 0 0 slave {hard_limit} 0 0 pubsub 0 0 0")), // R121
+            ("repl-resume-budget", replication.resume_pins.bytes.to_string()),
+            ("repl-resume-time", seconds(replication.resume_pins.lasting)),
+            ("client-output-buffer-limit", self.output_limits.to_string()),
             ("save", String::new()),
             ("appendonly", "no".to_owned()),
         ]
@@ -122,42 +132,6 @@ fn is_yes(text: &str) -> Result<bool, &'static str> {
     }
 }
 
-/// A size in bytes, by the units of R120.
-fn bytes(text: &str) -> Result<usize, &'static str> {
-    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" => 1000,
-        "kb" => 1 << 10,
-        "m" => 1_000_000,
-        "mb" => 1 << 20,
-        "g" => 1_000_000_000,
-        "gb" => 1 << 30,
-        _ => 0,
-    };
-    let bytes = digits.parse().ok().and_then(|number: usize| number.checked_mul(unit));
-    bytes.filter(|_| unit > 0).ok_or("argument must be a memory value")
-}
-
-/// Reads `<class> <hard> <soft> <soft-seconds> …` (R118, R119). Only replicas have a limit here, a hard one; it stays
-/// as it `was` if they are not named.
-fn output_limit(text: &str, was: Option<u64>) -> Result<Option<u64>, &'static str> {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let (limits, []) = words.as_chunks() else {
-        return Err("Wrong number of arguments in buffer limit configuration.");
-    };
-    let mut limit = was;
-    for [class, hard, soft, seconds] in limits {
-        match (class.to_ascii_lowercase().as_str(), bytes(hard), bytes(soft), number::<u32>(seconds)) {
-            ("replica" | "slave", Ok(hard), Ok(0), Ok(_)) => {
-                limit = Some(hard as u64).filter(|hard| *hard > 0)
-            }
-            ("normal" | "pubsub", Ok(0), Ok(0), Ok(_)) => {}
-            ("replica" | "slave" | "normal" | "pubsub", ..) => {
-                return Err("Error in hard, soft or soft_seconds setting in buffer limit configuration.");
-            }
-            _ => return Err("Invalid client class specified in buffer limit configuration."),
-        }
-    }
-    Ok(limit)
+fn bytes(text: &str) -> Result<u64, &'static str> {
+    memory_size(text).ok_or("argument must be a memory value")
 }
