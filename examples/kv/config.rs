@@ -1,6 +1,5 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use headwater::Heartbeat;
@@ -28,6 +27,7 @@ impl Config {
         let mut config =
             Self { port: 6379, bind, dir, requirepass, diskless_sync: true, output_limits, replication };
         config.set("repl-ping-replica-period", "10")?;
+        config.replication.ack_request = Some(wire::get_ack());
         let mut words = words.peekable();
         while let Some(option) = words.next() {
             let name = option.strip_prefix("--").ok_or_else(|| format!("{option} is no option"))?;
@@ -59,36 +59,49 @@ impl Config {
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        let replication = &mut self.replication;
         match name {
-            "port" => self.port = number(value)?,
+            "port" => self.port = number(value, 0, u16::MAX.into())?.try_into().unwrap_or_default(),
             "bind" => self.bind = value.parse().map_err(|_| "argument must be an IP address")?,
             "dir" if !Path::new(value).is_dir() => return Err("No such directory".into()),
             "dir" => self.dir = value.into(),
             "requirepass" => value.clone_into(&mut self.requirepass),
-            "repl-backlog-size" => {
-                replication.backlog_capacity = bytes(value)?.try_into().unwrap_or(usize::MAX)
-            }
-            "repl-backlog-ttl" => {
-                replication.backlog_ttl = Some(seconds(value)?).filter(|ttl| !ttl.is_zero())
-            }
-            "repl-ping-replica-period" => {
-                replication.heartbeat =
-                    Some(Heartbeat { payload: wire::heartbeat(), period: seconds(value)? });
-            }
-            "repl-timeout" => replication.replica_timeout = seconds(value)?,
             "repl-diskless-sync" => self.diskless_sync = is_yes(value)?,
-            "repl-diskless-sync-delay" => replication.snapshot_delay = seconds(value)?,
-            "repl-resume-budget" => replication.resume_pins.bytes = bytes(value)?,
-            "repl-resume-time" => replication.resume_pins.lasting = seconds(value)?,
             "client-output-buffer-limit" => {
                 self.output_limits.set(value).map_err(|error| error.to_string())?;
-                replication.output_limit = self.output_limits.replica;
+                self.replication.output_limit = self.output_limits.replica;
             }
             "save" | "appendonly" if matches!(value, "" | "no") => {} // nothing is saved: clients ask
-            _ => return Err("there is no such option".to_owned()),
+            _ => self.set_replication(name, value)?,
         }
         self.replication.check().map_err(|error| error.to_string())
+    }
+
+    fn set_replication(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let replication = &mut self.replication;
+        match name {
+            "repl-backlog-size" => {
+                let capacity = between(bytes(value)?.try_into().unwrap_or(i64::MAX), 1, i64::MAX)?;
+                replication.backlog_capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
+            }
+            "repl-backlog-ttl" => {
+                replication.backlog_ttl = Some(seconds(value, 0)?).filter(|ttl| !ttl.is_zero());
+            }
+            "repl-ping-replica-period" => {
+                let period = seconds(value, 1)?;
+                replication.heartbeat = Some(Heartbeat { payload: wire::heartbeat(), period });
+            }
+            "repl-timeout" => replication.replica_timeout = seconds(value, 1)?,
+            "repl-diskless-sync-delay" => replication.snapshot_delay = seconds(value, 0)?,
+            "repl-resume-budget" => replication.resume_pins.bytes = bytes(value)?,
+            "repl-resume-time" => replication.resume_pins.lasting = seconds(value, 0)?,
+            "min-replicas-to-write" => {
+                replication.min_replicas.to_write =
+                    usize::try_from(number(value, 0, MOST)?).unwrap_or(usize::MAX);
+            }
+            "min-replicas-max-lag" => replication.min_replicas.max_lag = seconds(value, 0)?,
+            _ => return Err("there is no such option".to_owned()),
+        }
+        Ok(())
     }
 
     /// Names and values as CONFIG GET prints them. What is not bounded is 0 in Redis.
@@ -109,6 +122,8 @@ impl Config {
             ("repl-diskless-sync-delay", seconds(replication.snapshot_delay)),
             ("repl-resume-budget", replication.resume_pins.bytes.to_string()),
             ("repl-resume-time", seconds(replication.resume_pins.lasting)),
+            ("min-replicas-to-write", replication.min_replicas.to_write.to_string()),
+            ("min-replicas-max-lag", seconds(replication.min_replicas.max_lag)),
             ("client-output-buffer-limit", self.output_limits.to_string()),
             ("save", String::new()),
             ("appendonly", "no".to_owned()),
@@ -116,12 +131,21 @@ impl Config {
     }
 }
 
-fn number<N: FromStr>(text: &str) -> Result<N, &'static str> {
-    text.parse().map_err(|_| "argument couldn't be parsed into an integer, or is out of range")
+/// A whole number within these bounds, or why it is none in Redis's words.
+fn number(text: &str, least: i64, most: i64) -> Result<i64, String> {
+    let number = text.parse().map_err(|_| "argument couldn't be parsed into an integer")?;
+    between(number, least, most)
 }
 
-fn seconds(text: &str) -> Result<Duration, &'static str> {
-    number(text).map(|seconds: u32| Duration::from_secs(seconds.into()))
+fn between(number: i64, least: i64, most: i64) -> Result<i64, String> {
+    let is_within = (least..=most).contains(&number);
+    is_within
+        .then_some(number)
+        .ok_or_else(|| format!("argument must be between {least} and {most} inclusive"))
+}
+
+fn seconds(text: &str, least: i64) -> Result<Duration, String> {
+    number(text, least, MOST).map(|seconds| Duration::from_secs(seconds.unsigned_abs()))
 }
 
 fn is_yes(text: &str) -> Result<bool, &'static str> {
@@ -135,3 +159,6 @@ fn is_yes(text: &str) -> Result<bool, &'static str> {
 fn bytes(text: &str) -> Result<u64, &'static str> {
     memory_size(text).ok_or("argument must be a memory value")
 }
+
+/// Redis keeps most numbers in 32 bits.
+const MOST: i64 = i32::MAX as i64;
