@@ -29,6 +29,9 @@ macro_rules! of_both {
     };
 }
 
+#[path = "../../examples/kv/load.rs"]
+#[allow(unreachable_pub, reason = "it is a part of kv, where nothing can be reached from outside")]
+mod dump;
 mod image;
 mod load;
 mod proxy;
@@ -40,6 +43,7 @@ mod attach;
 mod clients;
 mod command_line;
 mod live_link;
+mod loader;
 mod malformed;
 mod psync;
 mod resume;
