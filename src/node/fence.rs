@@ -114,14 +114,14 @@ impl Node {
             None => Some(Staleness { bytes: 0, age: Duration::ZERO }),
             Some(replica) => {
                 let UpstreamReport { received, staleness, .. } = replica.report(now);
-                let bytes = received.map_or(0, |received| received.saturating_since(self.held().offset));
+                let bytes = received.map_or(0, |received| received.saturating_since(self.primary.end()));
                 Some(Staleness { bytes, age: staleness? })
             }
         }
     }
 
     pub(super) fn reach_fences(&mut self) {
-        let applied = self.held().offset;
+        let applied = self.primary.end();
         self.fences
             .handle_local_fsync(Some(applied), &self.nobody)
             .expect("the end moves back only with a change of history, which ends all fences before");

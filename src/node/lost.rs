@@ -38,7 +38,7 @@ impl Node {
     }
 
     pub(super) fn note_divergence(&mut self, link: LinkKey) {
-        let end = self.held().offset;
+        let end = self.primary.end();
         if let Some(OwnStretch { held }) = self.own.filter(|own| own.held != Some(end)) {
             self.diverged = Some((link, Lost { held, end, kept_from: self.primary.kept_from() }));
         }

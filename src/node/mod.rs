@@ -50,11 +50,11 @@ use crate::wire::{Follow, Sealed};
 /// // What `wire::Link` tells of the connection's bytes:
 /// node.handle_connected(link, now)?;
 /// node.handle_asked(link, now)?;
-/// let snapshot = ResumePoint { id: second, offset: node.held().offset };
+/// let snapshot = ResumePoint { id: second, offset: node.primary().end() };
 /// node.handle_full(link, snapshot, now)?;
 /// node.handle_snapshot_end(link, now)?;
 /// node.handle_loaded(link, now)?;
-/// assert_eq!(node.held(), snapshot);
+/// assert_eq!(node.held(), Some(snapshot));
 ///
 /// node.promote(third, now)?;
 /// assert_eq!(node.primary().report(now).previous, Some((second, snapshot.offset)));
@@ -151,8 +151,9 @@ impl Node {
         &mut self.primary
     }
 
-    /// The place in its history that the data is at. Store it inside the image that is taken now, nowhere else.
-    pub const fn held(&self) -> ResumePoint {
+    /// The place in its history that the data is at. Store it inside the image that is taken now, nowhere else. `None`
+    /// while no replica wants the stream of a primary: what is written then is not counted (R12, R38).
+    pub fn held(&self) -> Option<ResumePoint> {
         self.primary.held()
     }
 
@@ -191,7 +192,7 @@ impl Node {
             self.primary.follow(now);
         }
         self.primary.lose_step();
-        let replica = Replica::after(self.links, config, Some(self.held()), now)?;
+        let replica = Replica::after(self.links, config, self.held(), now)?;
         self.links = replica.links();
         self.replica = Some(replica);
         Ok(())
@@ -261,9 +262,9 @@ impl Node {
         now: Timestamp,
     ) -> Result<(), FollowError> {
         self.followed(link)?.handle_resumed(link, id, now)?;
-        let held = self.held().id;
-        let id = id.unwrap_or(held);
-        if id != held {
+        let current = self.primary.id();
+        let id = id.unwrap_or(current);
+        if id != current {
             self.end_fences();
         }
         self.primary.resume_following(id, now);
@@ -379,7 +380,7 @@ impl Node {
         if let Some(replica) = &mut self.replica {
             return replica.handle_fsynced(upto);
         }
-        let applied = self.held().offset;
+        let applied = self.primary.end();
         let refused = FollowError::FsyncedBeyondApplied { fsynced: upto, applied };
         self.primary.handle_local_fsync(Some(upto), now).map_err(|_| refused)
     }
@@ -439,7 +440,10 @@ impl Node {
             replica.check_invariants();
             let in_step = self.primary.role() == Role::Following { in_step: true };
             assert_eq!(replica.is_in_step(), in_step, "both sides know whether the stream comes");
-            assert!(replica.held().is_none_or(|held| held == self.held()), "what is applied is passed on");
+            assert!(
+                replica.held().is_none_or(|held| Some(held) == self.held()),
+                "what is applied is passed on"
+            );
         }
     }
 

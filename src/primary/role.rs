@@ -1,7 +1,6 @@
 use bytes::Bytes;
 
 use super::event::DropReason;
-use super::stream::Stream;
 use super::{Primary, WriteRefused};
 use crate::acks::Level;
 use crate::backlog::{Backlog, Reader};
@@ -48,23 +47,27 @@ impl Primary {
         self.role
     }
 
-    /// What its data is, by the name of its history.
-    pub(crate) const fn held(&self) -> ResumePoint {
-        ResumePoint { id: self.history.id(), offset: self.end() }
+    pub(crate) const fn id(&self) -> ReplicationId {
+        self.history.id()
+    }
+
+    /// What its data is, by the name of its history. `None` if writes were not counted (R12).
+    pub(crate) fn held(&self) -> Option<ResumePoint> {
+        let held = ResumePoint { id: self.history.id(), offset: self.end() };
+        self.stream.is_exact().then_some(held)
     }
 
     /// Starts over as the holder of `held`, which was stored with the data. Nobody is attached yet.
     pub(crate) fn restore(&mut self, held: ResumePoint) {
         self.history.follow(held.id);
-        self.stream = Stream::idle(held.offset);
+        self.stream.restart(held.offset);
     }
 
     /// Goes on from what was restored as a primary: who held that before resumes, so the stream is kept from the start
     /// (R41).
     pub(crate) fn lead_restored(&mut self, fresh: ReplicationId) -> Result<(), IdRefused> {
         self.history.promote(fresh, self.end())?;
-        self.keep_stream();
-        self.timers.idle_since = Some(self.now);
+        self.lead();
         Ok(())
     }
 
@@ -135,9 +138,16 @@ impl Primary {
         self.advance_clock(now);
         self.history.promote(fresh, self.end())?;
         self.on_renamed();
-        self.role = Role::Leading;
-        self.timers.idle_since = self.stream.backlog().map(|_| self.now);
+        self.lead();
         Ok(())
+    }
+
+    fn lead(&mut self) {
+        self.role = Role::Leading;
+        if self.stream.is_exact() {
+            self.keep_stream();
+            self.timers.idle_since = Some(self.now);
+        }
     }
 
     fn on_renamed(&mut self) {

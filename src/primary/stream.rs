@@ -18,20 +18,22 @@ enum State {
     /// What is written now goes nowhere and is not counted.
     Idle {
         end: Offset,
+        /// Nothing can have been written since it was at `end`.
+        is_exact: bool,
     },
     Kept(Backlog),
 }
 
 impl Stream {
     pub(crate) const fn idle(end: Offset) -> Self {
-        Self { state: State::Idle { end }, retired: Vec::new() }
+        Self { state: State::Idle { end, is_exact: false }, retired: Vec::new() }
     }
 
     /// The end of what is readable.
     #[inline]
     pub(crate) const fn end(&self) -> Offset {
         match &self.state {
-            State::Idle { end } => *end,
+            State::Idle { end, .. } => *end,
             State::Kept(backlog) => backlog.end(),
         }
     }
@@ -58,16 +60,22 @@ impl Stream {
         Ok(())
     }
 
-    /// The end is elsewhere: it is another stream. Nothing may be kept.
+    /// Whether the data is what the stream up to its end makes of it.
+    pub(crate) const fn is_exact(&self) -> bool {
+        matches!(&self.state, State::Idle { is_exact: true, .. } | State::Kept(_))
+    }
+
+    /// The end is elsewhere: it is another stream, and the data is at its end. Nothing may be kept.
     pub(crate) fn restart(&mut self, end: Offset) {
         debug_assert!(self.backlog().is_none(), "what is kept has an end of its own");
-        self.state = State::Idle { end };
+        self.state = State::Idle { end, is_exact: true };
     }
 
     /// Keeps nothing any more. No cursor may be left.
     pub(crate) fn retire(&mut self) {
         let end = self.end();
-        if let State::Kept(mut backlog) = mem::replace(&mut self.state, State::Idle { end }) {
+        if let State::Kept(mut backlog) = mem::replace(&mut self.state, State::Idle { end, is_exact: false })
+        {
             backlog.discard_staged();
             // The least that a backlog keeps: all but its last chunk is surplus from now on.
             if backlog.set_capacity(1).is_ok() && backlog.has_surplus() {

@@ -25,10 +25,10 @@ fn a_handover_loses_nothing_and_costs_no_snapshot() {
     cluster.hosts[0].node.begin_handover(to(replica), now).unwrap();
     assert_eq!(cluster.hosts[0].node.primary().write(now, |_| ()), Err(WriteRefused::HandingOver));
     cluster.settle();
-    let end = cluster.hosts[0].node.held().offset;
+    let end = cluster.hosts[0].node.held().unwrap().offset;
     cluster.pass(seconds(2)); // with its next ack
     assert_eq!(cluster.hosts[0].told(), [NodeEvent::HandoverReady(replica)]);
-    assert_eq!(cluster.hosts[0].node.held().offset, end, "no heartbeat and no request came between");
+    assert_eq!(cluster.hosts[0].node.held().unwrap().offset, end, "no heartbeat and no request came between");
 
     cluster.promote(1);
     cluster.follow(0, 1);

@@ -16,7 +16,7 @@ fn behind() -> (Cluster, ResumePoint) {
     cluster.hosts[1].upstream = None;
     cluster.cut(1);
     cluster.write(0, &set("x"));
-    let written = cluster.hosts[0].node.held();
+    let written = cluster.hosts[0].node.held().unwrap();
     (cluster, written)
 }
 

@@ -1,4 +1,7 @@
-use headwater::{Framing, FullReason, Lost, NodeEvent, ResumePoint, Start, WriteRefused};
+use headwater::{
+    Config, Detach, Framing, FullReason, Lost, Node, NodeEvent, Peer, ReplicaConfig, ResumePoint, Sink as _,
+    Start, Tag, Timestamp, Wanted, WriteRefused,
+};
 
 use crate::cluster::{Cluster, at, id, seconds, set};
 
@@ -52,7 +55,7 @@ fn a_relay_passes_on_the_very_bytes_at_the_same_offsets() {
 #[test]
 fn who_follows_writes_nothing_and_waits_for_nobody() {
     let mut cluster = chain(2);
-    let (now, end) = (cluster.now, cluster.hosts[1].node.held().offset);
+    let (now, end) = (cluster.now, cluster.hosts[1].node.held().unwrap().offset);
     let primary = cluster.hosts[1].node.primary();
     let refused = primary.write(now, |_| unreachable!("a refused write is not applied"));
     assert_eq!(refused, Err(WriteRefused::Following));
@@ -92,17 +95,17 @@ fn a_link_cut_inside_a_transaction_is_resumed_at_its_begin() {
     let mut cluster = chain(3);
     let transaction =
         [b"*1\r\n$5\r\nMULTI\r\n".to_vec(), set("1"), set("2"), b"*1\r\n$4\r\nEXEC\r\n".to_vec()];
-    let before = cluster.hosts[1].node.held();
+    let before = cluster.hosts[1].node.held().unwrap();
     for unit in &transaction[..3] {
         cluster.write(0, unit);
     }
-    assert_eq!(cluster.hosts[1].node.held(), before, "nothing of it is applied");
-    assert_eq!(cluster.hosts[2].node.held(), before, "nothing of it is passed on (R35)");
+    assert_eq!(cluster.hosts[1].node.held().unwrap(), before, "nothing of it is applied");
+    assert_eq!(cluster.hosts[2].node.held().unwrap(), before, "nothing of it is passed on (R35)");
     cluster.cut(1);
     cluster.write(0, &transaction[3]);
     cluster.pass(seconds(5));
-    let held = cluster.hosts[0].node.held();
-    assert!(cluster.hosts.iter().all(|host| host.node.held() == held));
+    let held = cluster.hosts[0].node.held().unwrap();
+    assert!(cluster.hosts.iter().all(|host| host.node.held().unwrap() == held));
     assert_eq!(syncs(&mut cluster, 0), (1, 1));
 }
 
@@ -126,7 +129,7 @@ fn after_a_promotion_siblings_and_the_old_primary_resume() {
         cluster.pass(seconds(3));
     }
     cluster.write(0, &set("shared"));
-    let shared = cluster.hosts[0].node.held();
+    let shared = cluster.hosts[0].node.held().unwrap();
     cluster.promote(1);
     assert_eq!(cluster.report(1).previous, Some((shared.id, shared.offset)));
     cluster.write(1, &set("later"));
@@ -141,9 +144,9 @@ fn after_a_promotion_siblings_and_the_old_primary_resume() {
 #[test]
 fn promoting_a_primary_changes_nothing() {
     let mut cluster = chain(2);
-    let held = cluster.hosts[0].node.held();
+    let held = cluster.hosts[0].node.held().unwrap();
     cluster.promote(0);
-    assert_eq!(cluster.hosts[0].node.held(), held);
+    assert_eq!(cluster.hosts[0].node.held().unwrap(), held);
     cluster.write(0, &set("x"));
     cluster.assert_equal();
 }
@@ -202,7 +205,7 @@ fn a_changed_id_is_learnt_all_the_way_down() {
 fn who_wrote_on_alone_starts_over_and_tells_what_is_lost() {
     let mut cluster = chain(2);
     cluster.write(0, &set("shared"));
-    let shared = cluster.hosts[0].node.held().offset;
+    let shared = cluster.hosts[0].node.held().unwrap().offset;
     cluster.hosts[1].upstream = None;
     cluster.cut(1);
     cluster.write(0, &set("lost"));
@@ -210,7 +213,7 @@ fn who_wrote_on_alone_starts_over_and_tells_what_is_lost() {
     cluster.write(1, &set("kept, and longer than what was lost"));
 
     let (config, now) = (headwater::ReplicaConfig::default(), cluster.now);
-    let end = cluster.hosts[0].node.held().offset;
+    let end = cluster.hosts[0].node.held().unwrap().offset;
     let Cluster { hosts, .. } = &mut cluster;
     hosts[0].upstream = Some(1);
     hosts[0].node.follow(config, Some(shared), now).unwrap();
@@ -230,7 +233,7 @@ fn who_wrote_on_alone_starts_over_and_tells_what_is_lost() {
 fn nothing_is_lost_that_the_new_primary_had() {
     let mut cluster = chain(2);
     cluster.write(0, &set("shared"));
-    let shared = cluster.hosts[0].node.held().offset;
+    let shared = cluster.hosts[0].node.held().unwrap().offset;
     let (config, now) = (headwater::ReplicaConfig::default(), cluster.now);
     cluster.restart(1, Start::Empty { id: id(77) });
     cluster.hosts[0].upstream = Some(1);
@@ -244,7 +247,7 @@ fn nothing_is_lost_that_the_new_primary_had() {
 fn a_primary_restarted_from_its_image_lets_its_replicas_resume() {
     let mut cluster = chain(3);
     cluster.write(0, &set("x"));
-    let held = cluster.hosts[0].node.held();
+    let held = cluster.hosts[0].node.held().unwrap();
     cluster.restart(0, Start::Primary { held, fresh: id(50) });
     let report = cluster.report(0);
     assert_eq!((report.id, report.previous, report.end), (id(50), Some((held.id, held.offset)), held.offset));
@@ -260,7 +263,7 @@ fn a_primary_restarted_from_its_image_lets_its_replicas_resume() {
 fn an_older_image_lets_nobody_resume_who_is_ahead_of_it() {
     let mut cluster = chain(2);
     cluster.write(0, &set("x"));
-    let ResumePoint { id: old, offset } = cluster.hosts[0].node.held();
+    let ResumePoint { id: old, offset } = cluster.hosts[0].node.held().unwrap();
     cluster.write(0, &set("y"));
     cluster.hosts[0].data = set("x");
     cluster.restart(0, Start::Primary { held: ResumePoint { id: old, offset }, fresh: id(50) });
@@ -280,7 +283,7 @@ fn an_older_image_lets_nobody_resume_who_is_ahead_of_it() {
 fn a_replica_restarted_from_its_image_resumes() {
     let mut cluster = chain(3);
     cluster.write(0, &set("x"));
-    let held = cluster.hosts[1].node.held();
+    let held = cluster.hosts[1].node.held().unwrap();
     cluster.restart(1, Start::Replica { held });
     cluster.write(0, &set("y"));
     cluster.follow(1, 0);
@@ -288,6 +291,50 @@ fn a_replica_restarted_from_its_image_resumes() {
     cluster.assert_equal();
     assert_eq!(syncs(&mut cluster, 0), (1, 1));
     assert_eq!(syncs(&mut cluster, 1), (0, 1), "2 held no more than the image");
+}
+
+/// T9: all nodes come back from their images as replicas; whoever is promoted then lets the others resume.
+#[test]
+fn a_promoted_node_that_was_restarted_lets_its_siblings_resume() {
+    let mut cluster = chain(3);
+    cluster.write(0, &set("x"));
+    let held = cluster.hosts[1].node.held().unwrap();
+    cluster.restart(1, Start::Replica { held });
+    cluster.restart(2, Start::Replica { held });
+    cluster.promote(1);
+    cluster.write(1, &set("y"));
+    cluster.follow(2, 1);
+    cluster.follow(0, 1);
+    cluster.assert_equal();
+    assert_eq!(syncs(&mut cluster, 1), (0, 2));
+}
+
+/// R12, R38, B19: what nobody wanted was not counted, so the data is at no place that could be stored or asked for.
+#[test]
+fn a_primary_whose_writes_were_not_counted_holds_no_place() {
+    let mut cluster = Cluster::new(2);
+    cluster.write(0, &set("alone"));
+    assert_eq!(cluster.hosts[0].node.held(), None);
+    cluster.follow(1, 0);
+    assert!(cluster.hosts[0].node.held().is_some());
+    cluster.assert_equal();
+}
+
+/// R12: once the backlog is let go of, what is written is in no history, though a successor may know the id.
+#[test]
+fn a_demoted_primary_with_uncounted_writes_asks_for_everything() {
+    let (now, later) = (Timestamp::default(), Timestamp::from_origin(seconds(3601)));
+    let mut node = Node::new(Config::default(), Start::Empty { id: id(1) }, now).unwrap();
+    node.primary().supply_id(id(2)).unwrap(); // and none after it
+    let attached = node.primary().attach(Wanted::Everything, Peer::new(Tag(1), "replica"), now).unwrap();
+    node.primary().write(now, |unit| unit.put(b"counted")).unwrap();
+    assert_eq!(node.held(), Some(ResumePoint { id: id(2), offset: at(7) }));
+    node.primary().detach(attached.replica, Detach::Lost, now).unwrap();
+    node.handle_timeout(later);
+    node.primary().write(later, |unit| unit.put(b"uncounted")).unwrap();
+    assert_eq!((node.primary().report(later).id, node.held()), (id(2), None));
+    node.follow(ReplicaConfig::default(), None, later).unwrap();
+    assert_eq!(node.wanted(), Some(Wanted::Everything));
 }
 
 /// R199: in a loop nobody writes, so all fall silent, and come back no more often than that.
@@ -341,7 +388,7 @@ fn a_follower_pointed_at_a_sibling_resumes_there() {
 fn a_snapshot_that_never_comes_whole_changes_nothing() {
     let mut cluster = chain(3);
     cluster.write(0, &set("x"));
-    let (held, data) = (cluster.hosts[1].node.held(), cluster.hosts[1].data.clone());
+    let (held, data) = (cluster.hosts[1].node.held().unwrap(), cluster.hosts[1].data.clone());
     let now = cluster.now;
     // A primary of another history that sends half an image, then nothing.
     let node = &mut cluster.hosts[1].node;
@@ -361,7 +408,7 @@ fn a_snapshot_that_never_comes_whole_changes_nothing() {
     let mut input = answer.as_bytes();
     while link.next(&mut input, &mut out, node, now).unwrap().is_some() {}
     node.handle_disconnected(key, now);
-    assert_eq!((node.held(), &cluster.hosts[1].data), (held, &data));
+    assert_eq!((node.held().unwrap(), &cluster.hosts[1].data), (held, &data));
     cluster.follow(1, 0);
     cluster.write(0, &set("y"));
     cluster.pass(seconds(5));
