@@ -21,6 +21,8 @@ pub struct Follower<'a> {
     pub transfer: Option<Transfer>,
     /// Whether clients are refused writes.
     pub is_read_only: bool,
+    /// Whether that primary is a replica of before, which this node has asked to take over.
+    pub is_handing_over: bool,
 }
 
 /// How much of a snapshot has come.
@@ -161,7 +163,14 @@ mod tests {
     }
 
     fn follower(upstream: &UpstreamReport) -> Follower<'_> {
-        Follower { host: "192.0.2.7", port: 6379, upstream, transfer: None, is_read_only: true }
+        Follower {
+            host: "192.0.2.7",
+            port: 6379,
+            upstream,
+            transfer: None,
+            is_read_only: true,
+            is_handing_over: false,
+        }
     }
 
     /// Section 11.1 of the rules.
@@ -207,6 +216,24 @@ mod tests {
         assert!(text.contains(
             "master_link_status:down\r\nmaster_last_io_seconds_ago:-1\r\nmaster_sync_in_progress:1"
         ));
+    }
+
+    /// R236.
+    #[test]
+    fn tells_of_a_handover() {
+        let upstream = upstream(LinkState::Handshake);
+        let report = crate::Primary::new(
+            crate::Config::default(),
+            crate::ReplicationId::from_random([1; 20]),
+            crate::Timestamp::default(),
+        );
+        let report = report.unwrap().report(crate::Timestamp::default());
+        let told = |is_handing_over| {
+            let follower = Follower { is_handing_over, ..follower(&upstream) };
+            replication_of_follower(&report, follower, Flavour::Redis).to_string()
+        };
+        assert!(told(true).contains("\r\nmaster_failover_state:failover-in-progress\r\n"));
+        assert!(told(false).contains("\r\nmaster_failover_state:no-failover\r\n"));
     }
 
     /// B47.

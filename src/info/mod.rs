@@ -139,13 +139,22 @@ impl Display for Replication<'_> {
         for (number, replica) in addressed.enumerate() {
             write!(f, "slave{number}:{}{kind}\r\n", Slave(replica))?;
         }
-        write!(f, "{waiting}master_failover_state:no-failover\r\n")?;
+        write!(f, "{waiting}master_failover_state:{}\r\n", self.failover_state())?;
         self.fmt_history(f)?;
         self.fmt_backlog(f)
     }
 }
 
 impl Replication<'_> {
+    /// R230.
+    fn failover_state(&self) -> &'static str {
+        match self.follower {
+            None if self.report.is_handing_over => "waiting-for-sync",
+            Some(Follower { is_handing_over: true, .. }) => "failover-in-progress",
+            _ => "no-failover",
+        }
+    }
+
     fn fmt_history(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { id, previous, end, .. } = self.report;
         let previous_id = previous.map_or(ReplicationId::NONE, |(id, _)| id);
@@ -253,6 +262,7 @@ mod tests {
             pinned: 0,
             min_replicas: MinReplicas::default(),
             good: 0,
+            is_handing_over: false,
             waiters: 0,
             local_fsynced: None,
             lag_error: Duration::ZERO,
@@ -300,6 +310,15 @@ mod tests {
         assert!(text.contains("connected_slaves:0\r\nmin_slaves_good_slaves:1\r\nmaster_"), "{text}");
         report.min_replicas.max_lag = Duration::ZERO;
         assert!(!replication(&report, Flavour::Redis).to_string().contains("good_slaves"));
+    }
+
+    /// R230, R233.
+    #[test]
+    fn tells_of_a_handover() {
+        let mut report = report(vec![]);
+        report.is_handing_over = true;
+        let text = replication(&report, Flavour::Redis).to_string();
+        assert!(text.contains("\r\nmaster_failover_state:waiting-for-sync\r\n"), "{text}");
     }
 
     #[test]

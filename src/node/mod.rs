@@ -18,7 +18,7 @@ use crate::history::{IdRefused, ResumePoint, Wanted};
 use crate::id::ReplicationId;
 use crate::key::LinkKey;
 use crate::offset::Offset;
-use crate::primary::{Config, ConfigError, Primary, Role};
+use crate::primary::{Config, ConfigError, Primary, Report, Role};
 use crate::replica::{FollowError, Replica, ReplicaConfig, UpstreamEvent, UpstreamReport, ZeroPeriod};
 use crate::time::{Timestamp, earliest};
 use crate::waiters::Waiters;
@@ -160,6 +160,11 @@ impl Node {
     /// Whether it follows another node, or is to.
     pub const fn is_following(&self) -> bool {
         self.primary.role().is_following()
+    }
+
+    /// As [`Primary::report`].
+    pub fn report(&self, now: Timestamp) -> Report {
+        self.primary.report(now)
     }
 
     /// Every figure of the link to the primary, while one is followed.

@@ -4,6 +4,7 @@ use core::time::Duration;
 use super::Primary;
 use super::peer::Peer;
 use super::replica::Replica;
+use super::role::Role;
 use crate::good_replicas::MinReplicas;
 use crate::id::ReplicationId;
 use crate::key::ReplicaKey;
@@ -35,6 +36,8 @@ pub struct Report {
     pub min_replicas: MinReplicas,
     /// How many replicas are good.
     pub good: usize,
+    /// Whether units are held up until a replica has all of them.
+    pub is_handing_over: bool,
     /// How many callers wait.
     pub waiters: usize,
     /// How far this node's own disk holds the stream, if the host told.
@@ -147,6 +150,7 @@ impl Primary {
             pinned,
             min_replicas: self.config.min_replicas,
             good: self.good(now),
+            is_handing_over: self.role == Role::HandingOver,
             waiters: self.waiters.pending(),
             local_fsynced: self.waiters.local_fsynced(),
             lag_error: self.lag.error(),

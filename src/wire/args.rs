@@ -28,8 +28,9 @@ pub enum Replconf {
 pub struct Psync {
     /// For [`Primary::attach`](crate::Primary::attach).
     pub wanted: Wanted,
-    /// The asker is a primary that hands over to this node. A node that is primary itself answers
-    /// [`CommandError::FailoverToPrimary`] (R47).
+    /// The asker is a primary that hands over to this node: if its id is the current one here, promote the node, then
+    /// attach. Else answer [`CommandError::FailoverId`], or [`CommandError::FailoverToPrimary`] if the node is
+    /// primary itself (R47).
     pub failover: bool,
 }
 
@@ -140,6 +141,9 @@ pub enum CommandError {
     /// For the host to answer when [`Psync::failover`] reaches a primary.
     #[error("ERR PSYNC FAILOVER can't be sent to a master.")]
     FailoverToPrimary,
+    /// For the host to answer when [`Psync::failover`] comes with an id that is not this node's current one (R47).
+    #[error("ERR PSYNC FAILOVER replid must match my replid.")]
+    FailoverId,
     /// For the host to answer when the connection has replies that are not sent yet: they would get into the
     /// stream (R50).
     #[error("ERR SYNC and PSYNC are invalid with pending output")]
@@ -527,6 +531,7 @@ mod tests {
             (unknown("x"), "ERR Unrecognized REPLCONF option: x"),
             (CommandError::UnrecognizedVersion { text: "x".into() }, "ERR Unrecognized version format: x"),
             (CommandError::FailoverToPrimary, "ERR PSYNC FAILOVER can't be sent to a master."),
+            (CommandError::FailoverId, "ERR PSYNC FAILOVER replid must match my replid."),
             (CommandError::PendingOutput, "ERR SYNC and PSYNC are invalid with pending output"),
         ] {
             assert_eq!(error.to_string(), text);
