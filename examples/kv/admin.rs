@@ -1,21 +1,19 @@
 use std::error::Error;
-use std::process;
 
 use bytes::BytesMut;
-use headwater::info::put_role;
+use headwater::info::{put_role, put_role_of_follower};
 use headwater::wire::CommandError;
-use tracing::info;
 
 use crate::client::{Client, Transaction};
-use crate::commands::{self, Answer, Kind, SYNTAX, Spec, is};
+use crate::commands::{self, Answer, Kind, SYNTAX, Spec};
 use crate::config::Config;
 use crate::reply::Reply::{self, Array};
 use crate::server::{Server, Stats};
 use crate::store::glob_matches;
-use crate::{attach, clients, figures};
+use crate::{attach, clients, figures, role};
 
 /// The command, unless this connection may not send it now.
-pub fn admit(server: &Server, client: &Client, words: &[&[u8]]) -> Result<Spec, Box<dyn Error>> {
+pub fn admit(server: &mut Server, client: &Client, words: &[&[u8]]) -> Result<Spec, Box<dyn Error>> {
     let (name, kind) = commands::find(words)?;
     if !client.authenticated && !matches!(name, "auth" | "quit") {
         return Err("NOAUTH Authentication required.".into());
@@ -25,9 +23,18 @@ pub fn admit(server: &Server, client: &Client, words: &[&[u8]]) -> Result<Spec, 
         return Err("ERR Command not allowed inside a transaction".into());
     }
     if kind == Kind::Write {
-        server.primary.admit_write(server.now).map_err(CommandError::from)?; // R150: before it is queued, too
+        server.admit_write()?; // before it is queued, too (R150)
     }
     Ok((name, kind))
+}
+
+impl Server {
+    fn admit_write(&mut self) -> Result<(), CommandError> {
+        if self.node.is_following() && !self.config.replica_read_only {
+            return Ok(());
+        }
+        Ok(self.node.primary().admit_write(self.now)?)
+    }
 }
 
 pub fn serve(server: &mut Server, client: &mut Client, name: &str, args: &[&[u8]]) -> Answer {
@@ -44,16 +51,21 @@ pub fn serve(server: &mut Server, client: &mut Client, name: &str, args: &[&[u8]
         "info" => return Ok(figures::info(server, args)),
         "role" => {
             let mut role = BytesMut::new();
-            put_role(&mut role, &server.primary.report(server.now));
+            let upstream = server.node.upstream(server.now);
+            match server.follower(&upstream) {
+                None => put_role(&mut role, &server.node.report(server.now)),
+                Some(follower) => put_role_of_follower(&mut role, &follower),
+            }
             return Ok(Reply::Raw(role.freeze()));
         }
         "replconf" => return attach::replconf(client, args),
         "psync" => return attach::psync(server, client, args),
         "sync" => return attach::sync(server, client),
-        "shutdown" if args.iter().all(|word| is(word, "nosave") || is(word, "now") || is(word, "force")) => {
-            info!("ends by a client's SHUTDOWN");
-            process::exit(0)
-        }
+        "shutdown" => server.shut_down(args)?,
+        "save" => server.save()?,
+        "bgsave" => return server.begin_save(args),
+        "replicaof" | "slaveof" => return role::replicaof(server, args),
+        "failover" => role::failover(server, args)?,
         _ => return Err(SYNTAX.into()),
     }
     Ok(Reply::OK)
@@ -85,7 +97,7 @@ fn config(server: &mut Server, args: &[&[u8]]) -> Answer {
         (b"set", [_, ..]) => return Err(SYNTAX.into()),
         (b"resetstat", []) => {
             server.stats = Stats::default();
-            server.primary.reset_counters();
+            server.node.primary().reset_counters();
         }
         _ => return Err(unknown_subcommand(args[0]).into()),
     }
@@ -99,7 +111,7 @@ fn set_config(server: &mut Server, pairs: &[&[u8]]) -> Result<(), Box<dyn Error>
         let [name, value] = [pair[0], pair[1]].map(String::from_utf8_lossy);
         config.set_at_run_time(&name, &value)?;
     }
-    let reconfigured = server.primary.reconfigure(config.replication.clone(), server.now);
+    let reconfigured = server.node.primary().reconfigure(config.replication.clone(), server.now);
     reconfigured.map_err(|error| format!("ERR CONFIG SET failed - {error}"))?;
     server.config = config;
     Ok(())

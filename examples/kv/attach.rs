@@ -16,9 +16,26 @@ pub fn replconf(client: &mut Client, args: &[&[u8]]) -> Answer {
 
 pub fn psync(server: &mut Server, client: &mut Client, args: &[&[u8]]) -> Answer {
     match wire::psync(args)? {
-        Psync { failover: true, .. } => Err(CommandError::FailoverToPrimary.into()), // R47
+        Psync { wanted, failover: true } => {
+            take_over(server, wanted)?;
+            attach(server, client, wanted, client.peer.clone())
+        }
         Psync { wanted, .. } => attach(server, client, wanted, client.peer.clone()),
     }
+}
+
+/// The primary hands over to this node (R47).
+fn take_over(server: &mut Server, wanted: Wanted) -> Result<(), CommandError> {
+    if !server.node.is_following() {
+        return Err(CommandError::FailoverToPrimary);
+    }
+    let current = server.node.report(server.now).id;
+    if !matches!(wanted, Wanted::After { id, .. } if id == current) {
+        return Err(CommandError::FailoverId);
+    }
+    info!("takes over from its primary");
+    server.promote();
+    Ok(())
 }
 
 pub fn sync(server: &mut Server, client: &mut Client) -> Answer {
@@ -33,10 +50,10 @@ pub fn hear_replica(server: &mut Server, client: &mut Client, key: ReplicaKey, c
     let name = words.first().map(|name| name.to_ascii_lowercase()).unwrap_or_default();
     // What is wrong with an ack, or with a replica that is gone, comes as an event.
     match name.as_slice() {
-        b"" => drop(server.primary.handle_alive(key, server.now)),
+        b"" => drop(server.node.primary().handle_alive(key, server.now)),
         b"psync" | b"sync" => {} // R46
         b"replconf" if words.len() > 2 => match wire::replconf(&words[1..], &mut client.peer) {
-            Ok(Replconf::Ack(ack)) => drop(server.primary.handle_ack(key, ack, server.now)),
+            Ok(Replconf::Ack(ack)) => drop(server.node.primary().handle_ack(key, ack, server.now)),
             Ok(Replconf::GetAck | Replconf::Ignored) => {}
             _ => client.is_closing = true,
         },
@@ -49,8 +66,8 @@ fn attach(server: &mut Server, client: &mut Client, wanted: Wanted, peer: Peer) 
     if client.has_unsent {
         return Err(CommandError::PendingOutput.into()); // R50
     }
-    let attached = server.primary.attach(wanted, peer.clone(), server.now);
-    let attached = attached.map_err(|refused| format!("NOMASTERLINK {refused}"))?; // R204: it comes again
+    let attached = server.node.primary().attach(wanted, peer.clone(), server.now);
+    let attached = attached.map_err(CommandError::from)?;
     (client.replica, client.peer) = (Some(attached.replica), peer);
     info!("{} is {}:{}: {:?}", attached.replica, client.peer.address, client.peer.port, attached.answer);
     let Decision::Continue { id, .. } = attached.answer else { return Ok(Reply::NOTHING) };

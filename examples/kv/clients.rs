@@ -44,7 +44,7 @@ pub fn serve(server: &mut Server, client: &mut Client, args: &[&[u8]]) -> Answer
 
 /// The lines of all clients that are wanted, the one that asks among them.
 fn list(server: &Server, me: &Client, is_wanted: impl Fn(&Client) -> bool) -> Reply {
-    let report = server.primary.report(server.now);
+    let report = server.node.report(server.now);
     let output_of = |client: &Client| {
         let replica = report.replicas.iter().find(|replica| Some(replica.replica) == client.replica);
         replica.map_or_else(|| "oll=0 omem=0".to_owned(), |replica| info::client_output(replica).to_string())

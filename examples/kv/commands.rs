@@ -27,8 +27,10 @@ pub struct Data {
     pub store: Store,
     /// What commands did, said so that it means the same at any time and on any server.
     pub effects: BytesMut,
-    /// Unix time in milliseconds. Nothing in the store has expired.
+    /// Unix time in milliseconds. Of a primary nothing in the store has expired.
     pub now_ms: i64,
+    /// Whether the commands are those of a primary, which alone decides what has expired.
+    pub is_replaying: bool,
 }
 
 /// The command of that name, if it may have so many words.
@@ -62,9 +64,9 @@ impl Data {
             ("ping", [text]) => Bulk(Bytes::copy_from_slice(text)),
             ("select", [index]) if integer(index)? == 0 => Reply::OK,
             ("select", _) => return Err("ERR DB index is out of range".into()),
-            ("get", [key]) => value_of(store.get(key)),
-            ("mget", keys) => Array(keys.iter().map(|key| value_of(store.get(key))).collect()),
-            ("exists", keys) => Reply::count(keys.iter().filter(|key| store.get(key).is_some()).count()),
+            ("get", [key]) => value_of(self.entry(key)),
+            ("mget", keys) => Array(keys.iter().map(|key| value_of(self.entry(key))).collect()),
+            ("exists", keys) => Reply::count(keys.iter().filter(|key| self.entry(key).is_some()).count()),
             ("ttl", [key]) => Integer(self.ttl(key, 1000)),
             ("pttl", [key]) => Integer(self.ttl(key, 1)),
             ("keys", [pattern]) => {
@@ -76,13 +78,40 @@ impl Data {
             ("append", [key, more]) => self.append(words, key, more)?,
             ("incr", [key]) => self.add(words, key, 1)?,
             ("incrby", [key, delta]) => self.add(words, key, integer(delta)?)?,
-            ("del", keys) => self.del(keys),
+            ("decr", [key]) => self.add(words, key, -1)?,
+            ("decrby", [key, delta]) => {
+                self.add(words, key, integer(delta)?.checked_neg().ok_or(OVERFLOW)?)?
+            }
+            ("del" | "unlink", keys) => self.del(keys),
+            ("persist", [key]) => self.persist(words, key),
             ("expire", [key, time]) => self.expire(name, key, moment(time, b"ex", now_ms)?)?,
             ("pexpire", [key, time]) => self.expire(name, key, moment(time, b"px", now_ms)?)?,
             ("pexpireat", [key, time]) => self.expire(name, key, moment(time, b"pxat", now_ms)?)?,
-            ("flushall", options) => self.flush(options)?,
+            ("flushall" | "flushdb", options) => self.flush(options)?,
             _ => return Err(wrong_arity(name)),
         })
+    }
+
+    /// Does what a primary's commands did there. After an error the data is not what it is there.
+    pub fn replay(&mut self, commands: &[(Spec, Command)]) -> Result<(), Box<dyn Error>> {
+        self.is_replaying = true;
+        let run = |((name, _), command): &(Spec, Command)| {
+            self.run(name, &command.args().collect::<Vec<_>>()).map(drop)
+        };
+        let replayed = commands.iter().try_for_each(run);
+        self.is_replaying = false;
+        self.effects.clear(); // whoever follows this store gets the primary's own bytes
+        replayed
+    }
+
+    /// What a client sees of a key: who follows keeps what has expired until it is told.
+    fn entry(&self, key: &[u8]) -> Option<&Entry> {
+        let is_there = |entry: &&Entry| !entry.expires_at.is_some_and(|at| self.is_over(at));
+        self.store.get(key).filter(is_there)
+    }
+
+    fn is_over(&self, at: i64) -> bool {
+        !self.is_replaying && at <= self.now_ms
     }
 
     fn tell(&mut self, words: &[&[u8]]) {
@@ -90,7 +119,7 @@ impl Data {
     }
 
     fn ttl(&self, key: &[u8], unit: i64) -> i64 {
-        match self.store.get(key) {
+        match self.entry(key) {
             None => -2,
             Some(Entry { expires_at: None, .. }) => -1,
             Some(Entry { expires_at: Some(at), .. }) => (at - self.now_ms).saturating_add(unit / 2) / unit,
@@ -112,7 +141,7 @@ impl Data {
                 _ => return Err(SYNTAX.into()),
             }
         }
-        if if_exists.is_some_and(|wanted| wanted != self.store.get(key).is_some()) {
+        if if_exists.is_some_and(|wanted| wanted != self.entry(key).is_some()) {
             return Ok(Null);
         }
         self.set_until(key, value, expires_at);
@@ -122,7 +151,7 @@ impl Data {
     /// Told without a condition, and with a moment rather than a span.
     fn set_until(&mut self, key: &[u8], value: &[u8], expires_at: Option<i64>) {
         match expires_at {
-            Some(at) if at <= self.now_ms => return drop(self.del(&[key])),
+            Some(at) if self.is_over(at) => return drop(self.del(&[key])),
             Some(at) => self.tell(&[b"SET", key, value, b"PXAT", at.to_string().as_bytes()]),
             None => self.tell(&[b"SET", key, value]),
         }
@@ -139,7 +168,7 @@ impl Data {
     }
 
     fn append(&mut self, words: &[&[u8]], key: &[u8], more: &[u8]) -> Answer {
-        let old = self.store.get(key);
+        let old = self.entry(key);
         let value = [old.map_or(&[][..], |entry| &entry.value), more].concat();
         let (len, expires_at) = (value.len(), old.and_then(|entry| entry.expires_at));
         if len > MAX_VALUE {
@@ -151,10 +180,10 @@ impl Data {
     }
 
     fn add(&mut self, words: &[&[u8]], key: &[u8], delta: i64) -> Answer {
-        let old = self.store.get(key);
+        let old = self.entry(key);
         let (number, expires_at) =
             (old.map_or(Ok(0), |entry| integer(&entry.value))?, old.and_then(|entry| entry.expires_at));
-        let new = number.checked_add(delta).ok_or("ERR increment or decrement would overflow")?;
+        let new = number.checked_add(delta).ok_or(OVERFLOW)?;
         self.store.set(key, new.to_string().into(), expires_at);
         self.tell(words);
         Ok(Integer(new))
@@ -170,13 +199,21 @@ impl Data {
 
     fn expire(&mut self, command: &str, key: &[u8], at: Option<i64>) -> Answer {
         let at = at.ok_or_else(|| format!("ERR invalid expire time in '{command}' command"))?;
-        let Some(Entry { value, .. }) = self.store.get(key).cloned() else { return Ok(Integer(0)) };
-        if at <= self.now_ms {
+        let Some(Entry { value, .. }) = self.entry(key).cloned() else { return Ok(Integer(0)) };
+        if self.is_over(at) {
             return Ok(self.del(&[key]));
         }
         self.store.set(key, value, Some(at));
         self.tell(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
         Ok(Integer(1))
+    }
+
+    fn persist(&mut self, words: &[&[u8]], key: &[u8]) -> Reply {
+        let expiring = self.entry(key).filter(|entry| entry.expires_at.is_some()).cloned();
+        let Some(Entry { value, .. }) = expiring else { return Integer(0) };
+        self.store.set(key, value, None);
+        self.tell(words);
+        Integer(1)
     }
 
     /// Told even when there is nothing to remove here.
@@ -225,19 +262,21 @@ const COMMANDS: &[(i64, Kind, &[&str])] = &[
     (1, Read, &["dbsize"]),
     (2, Read, &["get", "ttl", "pttl", "keys", "select"]),
     (-2, Read, &["mget", "exists"]),
-    (-1, Write, &["flushall"]),
-    (2, Write, &["incr"]),
-    (-2, Write, &["del"]),
-    (3, Write, &["append", "incrby", "expire", "pexpire", "pexpireat"]),
+    (-1, Write, &["flushall", "flushdb"]),
+    (2, Write, &["incr", "decr", "persist"]),
+    (-2, Write, &["del", "unlink"]),
+    (3, Write, &["append", "incrby", "decrby", "expire", "pexpire", "pexpireat"]),
     (-3, Write, &["set", "mset"]),
     (3, Wait, &["wait"]),
     (4, Wait, &["waitaof"]),
-    (1, Serve, &["multi", "exec", "discard", "role", "sync"]),
-    (-1, Serve, &["command", "info", "quit", "replconf", "shutdown"]),
+    (1, Serve, &["multi", "exec", "discard", "role", "save", "sync"]),
+    (-1, Serve, &["bgsave", "command", "failover", "info", "quit", "replconf", "shutdown"]),
     (-2, Serve, &["auth", "client", "config"]),
+    (3, Serve, &["replicaof", "slaveof"]),
     (-3, Serve, &["psync"]),
 ];
 
+const OVERFLOW: &str = "ERR increment or decrement would overflow";
 pub const SYNTAX: &str = "ERR syntax error";
 
 /// The most bytes in one value, Redis's proto-max-bulk-len.

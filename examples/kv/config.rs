@@ -10,7 +10,13 @@ use headwater::wire::{self, ClientLimits, memory_size};
 pub struct Config {
     pub port: u16,
     pub bind: IpAddr,
-    pub dir: PathBuf,
+    /// Where the data is kept over a restart, if it is.
+    pub dir: Option<PathBuf>,
+    /// The primary to follow from the start.
+    pub replicaof: Option<(String, u16)>,
+    pub masteruser: Option<String>,
+    pub masterauth: Option<String>,
+    pub replica_read_only: bool,
     /// Empty if none is required.
     pub requirepass: String,
     pub diskless_sync: bool,
@@ -22,10 +28,19 @@ pub struct Config {
 impl Config {
     /// Reads `--name value …`; the words up to the next option are one value, as in Redis.
     pub fn from_options(words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let (bind, dir, requirepass) = (Ipv4Addr::LOCALHOST.into(), ".".into(), String::new());
-        let (output_limits, replication) = (ClientLimits::default(), headwater::Config::default());
-        let mut config =
-            Self { port: 6379, bind, dir, requirepass, diskless_sync: true, output_limits, replication };
+        let mut config = Self {
+            port: 6379,
+            bind: Ipv4Addr::LOCALHOST.into(),
+            dir: None,
+            replicaof: None,
+            masteruser: None,
+            masterauth: None,
+            replica_read_only: true,
+            requirepass: String::new(),
+            diskless_sync: true,
+            output_limits: ClientLimits::default(),
+            replication: headwater::Config::default(),
+        };
         config.set("repl-ping-replica-period", "10")?;
         config.replication.ack_request = Some(wire::get_ack());
         let mut words = words.peekable();
@@ -40,6 +55,11 @@ impl Config {
         Ok(config)
     }
 
+    /// Where files go.
+    pub fn work_dir(&self) -> &Path {
+        self.dir.as_deref().unwrap_or(Path::new("."))
+    }
+
     /// The text of `--help`: every option with its default.
     pub fn help() -> String {
         let defaults = Self::from_options(std::iter::empty()).map(|config| config.directives());
@@ -52,7 +72,7 @@ impl Config {
         if !self.directives().iter().any(|(known, _)| *known == name) {
             return Err(format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'"));
         }
-        let is_fixed = matches!(name.as_str(), "port" | "bind");
+        let is_fixed = matches!(name.as_str(), "port" | "bind" | "replicaof");
         let set =
             if is_fixed { Err("can't set immutable config".to_owned()) } else { self.set(&name, value) };
         set.map_err(|why| format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"))
@@ -63,7 +83,11 @@ impl Config {
             "port" => self.port = number(value, 0, u16::MAX.into())?.try_into().unwrap_or_default(),
             "bind" => self.bind = value.parse().map_err(|_| "argument must be an IP address")?,
             "dir" if !Path::new(value).is_dir() => return Err("No such directory".into()),
-            "dir" => self.dir = value.into(),
+            "dir" => self.dir = Some(value.into()),
+            "replicaof" => self.replicaof = Some(host_and_port(value)?),
+            "masteruser" => self.masteruser = Some(value.to_owned()).filter(|user| !user.is_empty()),
+            "masterauth" => self.masterauth = Some(value.to_owned()).filter(|word| !word.is_empty()),
+            "replica-read-only" => self.replica_read_only = is_yes(value)?,
             "requirepass" => value.clone_into(&mut self.requirepass),
             "repl-diskless-sync" => self.diskless_sync = is_yes(value)?,
             "client-output-buffer-limit" => {
@@ -112,7 +136,10 @@ impl Config {
         vec![
             ("port", self.port.to_string()),
             ("bind", self.bind.to_string()),
-            ("dir", self.dir.display().to_string()),
+            ("dir", self.work_dir().display().to_string()),
+            ("masteruser", self.masteruser.clone().unwrap_or_default()),
+            ("masterauth", self.masterauth.clone().unwrap_or_default()),
+            ("replica-read-only", if self.replica_read_only { "yes" } else { "no" }.to_owned()),
             ("requirepass", self.requirepass.clone()),
             ("repl-backlog-size", replication.backlog_capacity.to_string()),
             ("repl-backlog-ttl", seconds(replication.backlog_ttl.unwrap_or_default())),
@@ -129,6 +156,13 @@ impl Config {
             ("appendonly", "no".to_owned()),
         ]
     }
+}
+
+/// `host:port`, or the two words of Redis.
+fn host_and_port(text: &str) -> Result<(String, u16), &'static str> {
+    let split = text.rsplit_once([' ', ':']);
+    let address = split.and_then(|(host, port)| Some((host.trim().to_owned(), port.parse().ok()?)));
+    address.ok_or("argument must be HOST:PORT")
 }
 
 /// A whole number within these bounds, or why it is none in Redis's words.

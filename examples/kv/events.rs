@@ -1,20 +1,30 @@
 use std::io;
-use std::sync::Arc;
 
 use headwater::wire::ClientLimits;
 use headwater::{
-    Cut, Event, Framing, MinReplicas, NotEnoughReplicas, ReplicaKey, ReplicationId, SnapshotKey, SyncForecast,
+    Cut, Event, Framing, MinReplicas, NodeEvent, NotEnoughReplicas, ReplicaKey, SnapshotKey, SyncForecast,
 };
 use tokio::task;
 use tracing::{info, warn};
 
 use crate::connection::Output;
-use crate::server::{Message, Server, random_bytes};
+use crate::server::{Message, Server, random_id};
 use crate::snapshot::{Image, Transfer, write_file};
 
 impl Server {
-    /// Does what the primary asks for.
-    pub fn act_on(&mut self, event: Event) {
+    pub fn act_on(&mut self, event: NodeEvent) {
+        match event {
+            NodeEvent::Upstream(link, event) => self.act_on_upstream(link, event),
+            NodeEvent::Diverged(_, lost) => self.keep_lost(&lost),
+            NodeEvent::HandoverReady(replica) => self.hand_over(replica),
+            NodeEvent::HandoverFailed => warn!("no replica had everything in time: writes go on here"),
+            NodeEvent::Primary(event) => self.act_on_primary(event),
+            _ => {}
+        }
+    }
+
+    /// Does what replicas and waiters need.
+    fn act_on_primary(&mut self, event: Event) {
         match event {
             Event::WaitEnded { waiter, end } => self.finish_wait(waiter.tag().0, &end),
             Event::Dropped { replica, reason } => {
@@ -26,7 +36,7 @@ impl Server {
             Event::SnapshotOver { snapshot } => drop(self.images.remove(&snapshot)),
             Event::HistoryChanged { id } => info!("a new history begins: {id}"),
             // Refused only if it is the current one: once in 2^160 times.
-            Event::IdWanted => drop(self.primary.supply_id(ReplicationId::from_random(random_bytes()))),
+            Event::IdWanted => drop(self.node.primary().supply_id(random_id())),
             Event::GateClosed(refused) => self.log_gate(Err(refused)),
             Event::GateOpened { good } => self.log_gate(Ok(good)),
             Event::SyncUnlikely(forecast) => self.log_forecast(&forecast),
@@ -34,7 +44,7 @@ impl Server {
             Event::SendSnapshot { replica, cut, .. } => self.send_snapshot(replica, cut),
             Event::KeepAlive(replica) => self.tell(replica, Output::KeepAlive),
             Event::Send(replica) => {
-                if let Ok(Some(batch)) = self.primary.take_batch(replica, self.now) {
+                if let Ok(Some(batch)) = self.node.primary().take_batch(replica, self.now) {
                     self.tell(replica, Output::Stream(batch));
                 }
             }
@@ -63,20 +73,20 @@ impl Server {
         let diskless = all_take_end_mark && self.config.diskless_sync;
         let framing = if diskless { Framing::EndMarked } else { Framing::Sized };
         let image = headwater::Image { framing, replayable: true, size: Some(self.data.store.bytes()) };
-        let cut = match self.primary.begin_snapshot(image, self.now) {
+        let cut = match self.node.primary().begin_snapshot(image, self.now) {
             Ok(cut) => cut,
             Err(refused) => return warn!("{refused}"), // the event comes again
         };
         info!("{} begins: {} keys, at offset {}", cut.snapshot, self.data.store.len(), cut.offset);
-        let view = Arc::new(self.data.store.view());
-        self.images.insert(cut.snapshot, Image::View(view.clone()));
+        let frozen = self.frozen();
+        self.images.insert(cut.snapshot, Image::View(frozen.clone()));
         if diskless {
-            let _ = self.primary.handle_snapshot_ready(cut.snapshot, self.now);
+            let _ = self.node.primary().handle_snapshot_ready(cut.snapshot, self.now);
             return;
         }
-        let (dir, server) = (self.config.dir.clone(), self.sender.clone());
+        let (dir, server) = (self.config.work_dir().to_owned(), self.sender.clone());
         task::spawn_blocking(move || {
-            let written = write_file(&dir, &view, cut.snapshot);
+            let written = write_file(&dir, &frozen, cut.snapshot);
             let _ = server.blocking_send(Message::FileWritten(cut.snapshot, written));
         });
     }
@@ -84,10 +94,10 @@ impl Server {
     pub fn take_file(&mut self, snapshot: SnapshotKey, written: io::Result<Image>) {
         let Some(image) = self.images.get_mut(&snapshot) else { return };
         let _ = match written.map(|file| *image = file) {
-            Ok(()) => self.primary.handle_snapshot_ready(snapshot, self.now),
+            Ok(()) => self.node.primary().handle_snapshot_ready(snapshot, self.now),
             Err(error) => {
                 warn!("{snapshot} can't be written: {error}");
-                self.primary.handle_snapshot_failed(snapshot, self.now)
+                self.node.primary().handle_snapshot_failed(snapshot, self.now)
             }
         };
     }

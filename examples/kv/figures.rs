@@ -19,8 +19,8 @@ pub fn info(server: &Server, names: &[&[u8]]) -> Reply {
 }
 
 fn sections(server: &Server) -> [String; 5] {
-    let Server { primary, stats, now, config, clients, .. } = server;
-    let report = primary.report(*now);
+    let Server { node, stats, now, config, clients, .. } = server;
+    let (report, upstream) = (node.report(*now), node.upstream(*now));
     let (rss, up) = (resident_bytes(), now.since_origin().as_secs());
     let Stats { connections, commands, expired } = stats;
     let clients = clients.len() + 1 - report.replicas.len(); // the one that asks is taken out
@@ -32,7 +32,10 @@ fn sections(server: &Server) -> [String; 5] {
         format!("# Stats\r\ntotal_connections_received:{connections}\r\n")
             + &format!("total_commands_processed:{commands}\r\n")
             + &format!("{}expired_keys:{expired}\r\n", info::stats(&report)),
-        info::replication(&report, Flavour::Redis).to_string(),
+        match server.follower(&upstream) {
+            None => info::replication(&report, Flavour::Redis).to_string(),
+            Some(follower) => info::replication_of_follower(&report, follower, Flavour::Redis).to_string(),
+        },
     ]
 }
 

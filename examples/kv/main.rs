@@ -12,6 +12,15 @@
 //! redis-cli -p 6400 info replication
 //! ```
 //!
+//! It follows as well as it leads (`upstream.rs`, `role.rs`):
+//!
+//! ```text
+//! redis-server --port 6379 --save ''
+//! cargo run --release --example kv -- --port 6402 --replicaof 127.0.0.1:6379
+//! redis-cli -p 6402 role
+//! redis-cli -p 6402 replicaof no one
+//! ```
+//!
 //! It needs a Unix system. Its options have Redis's names (`config.rs`), and `RUST_LOG` says what is logged.
 
 #![allow(
@@ -30,12 +39,16 @@ mod config;
 mod connection;
 mod events;
 mod figures;
+mod load;
+mod persist;
 mod rdb;
 mod reply;
+mod role;
 mod server;
 mod session;
 mod snapshot;
 mod store;
+mod upstream;
 mod wait;
 
 use std::net::SocketAddr;

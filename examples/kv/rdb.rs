@@ -1,13 +1,22 @@
 use std::iter;
 
 use crc::{CRC_64_REDIS, Crc, Table};
+use headwater::ResumePoint;
 
 use crate::store::{Entry, View};
 
+/// The data of one moment.
+pub struct Frozen {
+    pub view: View,
+    /// Its place in its history: stored with the data, since it belongs to nothing else.
+    pub held: Option<ResumePoint>,
+}
+
 /// The data as an RDB of version 9, which Redis 5 and later and every Valkey load: its parts, one after the other.
-pub fn encode(view: &View) -> impl Iterator<Item = Vec<u8>> {
-    let entries = view.iter().flat_map(|shard| shard.iter()).map(|(key, entry)| encode_entry(key, entry));
-    let header = [b"REDIS0009", &[SELECT_DB, 0][..]].concat();
+pub fn encode(frozen: &Frozen) -> impl Iterator<Item = Vec<u8>> {
+    let entries =
+        frozen.view.iter().flat_map(|shard| shard.iter()).map(|(key, entry)| encode_entry(key, entry));
+    let header = [b"REDIS0009", &encode_held(frozen.held)[..], &[SELECT_DB, 0]].concat();
     let mut parts = iter::once(header).chain(entries).chain([vec![EOF]]);
     let mut digest = Some(CHECKSUM.digest());
     iter::from_fn(move || match parts.next() {
@@ -17,6 +26,20 @@ pub fn encode(view: &View) -> impl Iterator<Item = Vec<u8>> {
         }
         None => digest.take().map(|digest| digest.finalize().to_le_bytes().to_vec()),
     })
+}
+
+/// All three, or none (R37). The stream never writes to another database.
+fn encode_held(held: Option<ResumePoint>) -> Vec<u8> {
+    let Some(ResumePoint { id, offset }) = held else { return Vec::new() };
+    let mut bytes = Vec::new();
+    for (name, value) in
+        [("repl-stream-db", "0".to_owned()), ("repl-id", id.to_string()), ("repl-offset", offset.to_string())]
+    {
+        bytes.push(AUX);
+        put_string(&mut bytes, name.as_bytes());
+        put_string(&mut bytes, value.as_bytes());
+    }
+    bytes
 }
 
 fn encode_entry(key: &[u8], entry: &Entry) -> Vec<u8> {
@@ -45,6 +68,7 @@ fn put_string(out: &mut Vec<u8>, text: &[u8]) {
 
 static CHECKSUM: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
 
+const AUX: u8 = 0xfa;
 const EXPIRE_TIME_MS: u8 = 0xfc;
 const SELECT_DB: u8 = 0xfe;
 const EOF: u8 = 0xff;

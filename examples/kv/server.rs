@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use headwater::wire::{self, SelectedDb};
-use headwater::{Batch, ConfigError, Detach, Primary, ReplicaKey, ReplicationId, SnapshotKey, Timestamp};
+use headwater::{Batch, Detach, LinkKey, Node, ReplicaKey, ReplicationId, SnapshotKey, Start, Timestamp};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::{task, time};
@@ -16,13 +17,16 @@ use crate::client::{Client, Link};
 use crate::commands::Data;
 use crate::config::Config;
 use crate::connection::{self, Input, ToServer};
+use crate::persist::{self, Restored};
 use crate::reply::Reply;
 use crate::snapshot::Image;
-use crate::store::Store;
+use crate::upstream::{Heard, Upstream};
 
-/// The task that owns the data and the [`Primary`]: all that happens comes to it as a [`Message`].
+/// The task that owns the data and the [`Node`]: all that happens comes to it as a [`Message`].
 pub struct Server {
-    pub primary: Primary,
+    pub node: Node,
+    /// The primary that is followed.
+    pub upstream: Option<Upstream>,
     pub config: Config,
     pub stats: Stats,
     /// The time of the message under way.
@@ -37,6 +41,7 @@ pub struct Server {
     /// Clients whose wait another one ended, and their answers.
     pub unblocked: Vec<(u64, Reply)>,
     pub images: HashMap<SnapshotKey, Image>,
+    pub is_saving: bool,
 }
 
 pub enum Message {
@@ -46,6 +51,10 @@ pub enum Message {
     SnapshotProgress(ReplicaKey, u64),
     SnapshotSent(ReplicaKey),
     Closed(u64),
+    /// About the link to the primary.
+    Upstream(LinkKey, Heard),
+    /// A background save has ended.
+    Saved(io::Result<()>),
 }
 
 #[derive(Default)]
@@ -56,22 +65,35 @@ pub struct Stats {
 }
 
 impl Server {
-    pub fn new(config: Config, sender: ToServer) -> Result<Self, ConfigError> {
-        let id = ReplicationId::from_random(random_bytes());
-        Ok(Self {
-            primary: Primary::new(config.replication.clone(), id, Timestamp::default())?,
+    /// Starts with what was saved, and follows the primary that the settings name.
+    pub fn new(config: Config, sender: ToServer) -> Result<Self, Box<dyn Error>> {
+        let Restored { store, held } = persist::restore(&config)?;
+        let start = match held {
+            None => Start::Empty { id: random_id() },
+            Some(held) if config.replicaof.is_some() => Start::Replica { held },
+            Some(held) => Start::Primary { held, fresh: random_id() },
+        };
+        let replicaof = config.replicaof.clone();
+        let mut server = Self {
+            node: Node::new(config.replication.clone(), start, Timestamp::default())?,
+            upstream: None,
             config,
             stats: Stats::default(),
             now: Timestamp::default(),
             started: Instant::now(),
-            data: Data { store: Store::new(), effects: BytesMut::new(), now_ms: 0 },
+            data: Data { store, effects: BytesMut::new(), now_ms: 0, is_replaying: false },
             selected: SelectedDb::new(),
             sender,
             clients: HashMap::new(),
             last_client: 0,
             unblocked: Vec::new(),
             images: HashMap::new(),
-        })
+            is_saving: false,
+        };
+        if let Some((host, port)) = replicaof {
+            server.follow(host, port);
+        }
+        Ok(server)
     }
 
     /// Runs for ever. Events are drained once for many messages.
@@ -79,9 +101,9 @@ impl Server {
         let mut arrived = Vec::new();
         loop {
             self.begin();
-            self.primary.handle_timeout(self.now);
+            self.node.handle_timeout(self.now);
             self.settle();
-            let deadline = self.primary.poll_timeout().map(|at| at.saturating_since(self.now));
+            let deadline = self.node.poll_timeout().map(|at| at.saturating_since(self.now));
             tokio::select! {
                 _ = messages.recv_many(&mut arrived, MESSAGES) => {}
                 // An error, such as too many open files, may be over the next time.
@@ -101,7 +123,7 @@ impl Server {
         loop {
             if let Some((id, reply)) = self.unblocked.pop() {
                 self.end_wait(id, &reply);
-            } else if let Some(event) = self.primary.poll_event() {
+            } else if let Some(event) = self.node.poll_event() {
                 self.act_on(event);
             } else {
                 return;
@@ -109,23 +131,26 @@ impl Server {
         }
     }
 
-    /// Reads the clocks, and removes the keys whose time has come. Replicas wait to be told so.
+    /// Reads the clocks, and removes the keys whose time has come. Who follows waits to be told so.
     fn begin(&mut self) {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.now = Timestamp::from_origin(self.started.elapsed());
         self.data.now_ms = i64::try_from(unix.as_millis()).unwrap_or(i64::MAX);
+        if self.node.is_following() {
+            return;
+        }
         while let Some(key) = self.data.store.expired(self.data.now_ms) {
             self.data.store.remove(&key);
             self.stats.expired += 1;
             let mut unit = BytesMut::new();
             wire::put_command(&mut unit, &[b"DEL", &key[..]]); // without SELECT: there is but one database
-            self.primary.append(&unit, self.now);
+            self.node.primary().append(&unit, self.now);
         }
     }
 
     /// A key in a message may be stale by now: then its replica, or its snapshot, is gone and nothing is to be done.
     fn handle(&mut self, message: Message) {
-        let (primary, now) = (&mut self.primary, self.now);
+        let (primary, now) = (self.node.primary(), self.now);
         match message {
             Message::Input(Input { client, commands, answered }) => {
                 if let Some(client) = self.clients.remove(&client) {
@@ -139,6 +164,8 @@ impl Server {
             }
             Message::SnapshotSent(replica) => drop(primary.handle_snapshot_sent(replica, now)),
             Message::Closed(id) => self.cut(id),
+            Message::Upstream(link, heard) => self.hear_upstream(link, heard),
+            Message::Saved(saved) => self.end_save(saved),
         }
     }
 
@@ -167,14 +194,18 @@ impl Server {
     /// Forgets a client. Its connection is closed when its last replies are written; a replica's is cut.
     pub fn close(&mut self, client: Client, how: Detach) {
         if let Some(wait) = client.wait {
-            let _ = self.primary.cancel_wait(wait.waiter);
+            let _ = self.node.primary().cancel_wait(wait.waiter);
         }
         if let Some(replica) = client.replica {
             info!("{replica} is gone");
             client.link.task.abort();
-            let _ = self.primary.detach(replica, how, self.now);
+            let _ = self.node.primary().detach(replica, how, self.now);
         }
     }
+}
+
+pub fn random_id() -> ReplicationId {
+    ReplicationId::from_random(random_bytes())
 }
 
 /// Twenty bytes that nobody can guess.

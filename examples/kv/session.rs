@@ -108,11 +108,16 @@ impl Server {
         client: &mut Client,
         commands: &[(Spec, Command)],
     ) -> Result<Vec<Reply>, CommandError> {
-        let Self { primary, data, selected, .. } = self;
+        let Self { node, data, selected, .. } = self;
         if commands.iter().all(|((_, kind), _)| *kind == Kind::Read) {
             return Ok(data.run_all(commands));
         }
-        let written = primary.write(self.now, |unit| {
+        if node.is_following() && !self.config.replica_read_only {
+            let replies = data.run_all(commands);
+            data.effects.clear(); // who writes to a replica writes to it alone
+            return Ok(replies);
+        }
+        let written = node.primary().write(self.now, |unit| {
             let replies = data.run_all(commands);
             let effects = data.effects.split().freeze();
             if !effects.is_empty() && unit.is_wanted() {

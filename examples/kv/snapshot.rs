@@ -2,6 +2,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::process;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,15 +15,14 @@ use tokio::task;
 use tracing::info;
 
 use crate::connection::ToServer;
-use crate::rdb;
+use crate::rdb::{self, Frozen};
 use crate::server::{Message, random_bytes};
-use crate::store::View;
 
 /// What a snapshot is sent from, to any number of replicas.
 #[derive(Clone)]
 pub enum Image {
     /// Encoded while it is sent, so its length is not known: an end mark follows it.
-    View(Arc<View>),
+    View(Arc<Frozen>),
     File(Arc<File>, u64),
 }
 
@@ -82,7 +82,7 @@ impl Transfer {
 impl Image {
     fn parts(&self) -> Box<dyn Iterator<Item = io::Result<Vec<u8>>> + Send + '_> {
         match self {
-            Self::View(view) => Box::new(rdb::encode(view).map(Ok)),
+            Self::View(frozen) => Box::new(rdb::encode(frozen).map(Ok)),
             Self::File(file, len) => Box::new((0..*len).step_by(PORTION).map(move |at| {
                 let mut portion = vec![0; PORTION.min(usize::try_from(len - at).unwrap_or(PORTION))];
                 task::block_in_place(|| file.read_exact_at(&mut portion, at)).map(|()| portion)
@@ -93,17 +93,15 @@ impl Image {
 
 /// Writes the RDB to a file without a name, which is gone when nobody needs it any more.
 ///
-/// Gives up when no one else has the view: the snapshot is over.
-pub fn write_file(dir: &Path, view: &Arc<View>, snapshot: SnapshotKey) -> io::Result<Image> {
-    let path = dir.join(format!("temp-{}-{snapshot}.rdb", std::process::id()).replace(' ', "-"));
-    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-    fs::remove_file(&path)?;
+/// Gives up when no one else has the data: the snapshot is over.
+pub fn write_file(dir: &Path, frozen: &Arc<Frozen>, snapshot: SnapshotKey) -> io::Result<Image> {
+    let file = nameless_file(dir, &snapshot.to_string())?;
     let mut out = io::BufWriter::with_capacity(PORTION, file);
     let mut written = 0;
-    for part in rdb::encode(view) {
+    for part in rdb::encode(frozen) {
         out.write_all(&part)?;
         written += part.len() as u64;
-        if Arc::strong_count(view) == 1 {
+        if Arc::strong_count(frozen) == 1 {
             return Err(io::Error::other("nobody waits for it"));
         }
     }
@@ -111,7 +109,15 @@ pub fn write_file(dir: &Path, view: &Arc<View>, snapshot: SnapshotKey) -> io::Re
     Ok(Image::File(Arc::new(out.into_inner()?), written))
 }
 
+/// A file that is gone when it is closed.
+pub fn nameless_file(dir: &Path, name: &str) -> io::Result<File> {
+    let path = dir.join(format!("temp-{}-{name}.rdb", process::id()).replace(' ', "-"));
+    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    fs::remove_file(&path)?;
+    Ok(file)
+}
+
 /// Bytes read or sent at once.
-const PORTION: usize = 64 << 10;
+pub const PORTION: usize = 64 << 10;
 /// Below any `repl-timeout`.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(500);

@@ -52,7 +52,7 @@ fn parse(name: &str, args: &[&[u8]]) -> Result<WaitArgs, CommandError> {
 
 fn start(server: &mut Server, client: &Client, asked: WaitArgs) -> Result<WaitOutcome, CommandError> {
     let wait = asked.for_target(client.write_end, client.peer.tag);
-    Ok(server.primary.wait(wait, server.now)?)
+    Ok(server.node.primary().wait(wait, server.now)?)
 }
 
 impl Server {
@@ -79,7 +79,7 @@ impl Server {
     pub fn unblock(&mut self, id: u64, is_error: bool) -> bool {
         let waiting = self.clients.get(&id).and_then(|client| client.wait.as_ref());
         let Some((waiter, level)) = waiting.map(|wait| (wait.waiter, wait.level)) else { return false };
-        let Ok(end) = self.primary.cancel_wait(waiter) else { return false };
+        let Ok(end) = self.node.primary().cancel_wait(waiter) else { return false };
         let unblocked = || Reply::Error(CommandError::Unblocked.to_string());
         self.unblocked.push((id, if is_error { unblocked() } else { reply(level, &end) }));
         true
