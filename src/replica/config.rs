@@ -15,8 +15,8 @@ pub struct ReplicaConfig {
     /// The link ends after more than this without a byte from the primary, a line end counted (R154). It should be a
     /// few times the primary's heartbeat period. Default: 60 s.
     pub timeout: Duration,
-    /// Between two attempts: the first after a link that was in step comes at once, each further one later.
-    /// Default: up to 1 s, doubling up to 60 s.
+    /// Between two attempts. The first after a link that was in step for an [`ack_period`](Self::ack_period) comes at once,
+    /// each further one later, until something is applied again. Default: up to 1 s, doubling up to 10 s.
     pub backoff: Backoff,
     /// Random bits, drawn once for each node: with them those who lost the same primary don't all come back together.
     /// Default: 0.
@@ -29,7 +29,7 @@ impl Default for ReplicaConfig {
             ack_period: Duration::from_secs(1),
             answer_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(60),
-            backoff: Backoff::default(),
+            backoff: Backoff { most: Duration::from_secs(10), ..Backoff::default() },
             seed: 0,
         }
     }

@@ -78,7 +78,7 @@ pub struct Replica {
     link: Result<Link, Timestamp>,
     /// How many links there were.
     links: u64,
-    /// Attempts since a link last held for a while.
+    /// Attempts since a link last held for a while; one at most since something was applied.
     attempts: u32,
     closing: Option<(LinkKey, CloseReason)>,
     has_come_in_step: bool,
@@ -352,6 +352,7 @@ impl Replica {
         let end = held.offset.checked_add(unit.len() as u64).filter(|end| *end <= received);
         held.offset = end.ok_or(FollowError::BeyondReceived { applied: unit.len(), received })?;
         let offset = held.offset;
+        self.attempts = self.attempts.min(1); // it gets on, however often the link breaks
         if offset == received {
             self.fresh_at = Some(self.current(link)?.heard);
         }

@@ -146,6 +146,26 @@ fn attempts_come_at_once_and_then_ever_later() {
     replica.check_invariants();
 }
 
+/// However often the link breaks: who gets on is behind by one short wait, not by ever longer ones.
+#[test]
+fn progress_makes_the_next_attempts_come_early() {
+    let (mut replica, mut link) = in_step(100);
+    for lost in 1..=5 {
+        let now = moment(seconds(10 * lost));
+        replica.handle_received(link, 10, now).unwrap();
+        replica.handle_applied(link, &[0; 10], now).unwrap();
+        replica.handle_disconnected(link, now);
+        let due = replica.poll_timeout().unwrap();
+        let delay = due.saturating_since(now);
+        assert!(delay <= seconds(2), "{delay:?}");
+        replica.handle_timeout(due);
+        link = connect(&mut replica, due);
+        replica.handle_asked(link, due).unwrap();
+        replica.handle_resumed(link, None, due).unwrap();
+        events(&mut replica);
+    }
+}
+
 /// L5: those who lost the same primary don't all come back together.
 #[test]
 fn the_seed_spreads_those_who_failed_together() {

@@ -365,7 +365,7 @@ fn one_behind_a_follower_without_a_primary_is_no_storm() {
     cluster.follow(2, 1);
     cluster.pass(seconds(600));
     let attempts = cluster.hosts[2].node.upstream(cluster.now).unwrap().attempts;
-    assert!((12..=30).contains(&attempts), "{attempts} in ten minutes");
+    assert!((60..=130).contains(&attempts), "{attempts} in ten minutes");
 }
 
 /// L4, and R28: pointed elsewhere, it offers what it holds.

@@ -42,6 +42,7 @@ mod wait;
 mod attach;
 mod clients;
 mod command_line;
+mod following;
 mod live_link;
 mod loader;
 mod malformed;

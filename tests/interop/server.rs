@@ -39,8 +39,14 @@ impl Server {
 
     /// Starts a `redis-server` that replicates from `port`.
     pub(crate) fn replica_of(port: u16, options: &[&str]) -> Self {
+        Self::follower(Program::Redis, port, options)
+    }
+
+    /// Starts a server that replicates from `port`.
+    pub(crate) fn follower(program: Program, port: u16, options: &[&str]) -> Self {
         let upstream = format!("{} {port}", Ipv4Addr::LOCALHOST);
-        Self::spawn(Program::Redis, &[&["--replicaof", &upstream], options].concat())
+        let of_primary = ["--replicaof", &upstream, "--repl-diskless-sync-delay", "0"];
+        Self::spawn(program, &[&of_primary, options].concat())
     }
 
     fn spawn(program: Program, options: &[&str]) -> Self {
@@ -88,7 +94,30 @@ impl Server {
         self.process.wait().expect("the process is ours");
     }
 
-    /// Starts the process again after [`Server::kill`], with the same port and options.
+    /// Has the process save its data, and end.
+    pub(crate) fn shut_down(&mut self) {
+        // The connection ends without an answer.
+        let _ = redis::cmd("SHUTDOWN").arg("SAVE").exec(&mut self.client());
+        wait_for("end of the process", || {
+            let status = self.process.try_wait().expect("the process is ours");
+            status.ok_or_else(|| "it still runs".to_owned())
+        });
+    }
+
+    /// Has it follow the server on `port`.
+    pub(crate) fn follow(&self, port: u16) {
+        let mut replicaof = redis::cmd("REPLICAOF");
+        replicaof.arg(Ipv4Addr::LOCALHOST.to_string()).arg(port);
+        replicaof.exec(&mut self.client()).expect("another primary is taken");
+    }
+
+    /// Has it lead.
+    pub(crate) fn promote(&self) {
+        let mut replicaof = redis::cmd("REPLICAOF");
+        replicaof.arg("NO").arg("ONE").exec(&mut self.client()).expect("a promotion is taken");
+    }
+
+    /// Starts the process again after it has ended, with the same port and options.
     pub(crate) fn restart(&mut self) {
         self.process = start(self.program, self.port, &self.directory.0, &self.options);
         self.wait_ready();
