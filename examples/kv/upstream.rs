@@ -182,7 +182,8 @@ impl Server {
     fn lose_upstream(&mut self, key: LinkKey, why: &str) {
         let Some(upstream) = self.upstream.as_mut() else { return };
         if let Some(Link { .. }) = upstream.link.take_if(|link| link.key == key) {
-            warn!("the link to {}:{} is closed: {why}", upstream.host, upstream.port);
+            let offset = self.node.primary().end();
+            warn!("the link to {}:{} is closed at offset {offset}: {why}", upstream.host, upstream.port);
         }
         self.node.handle_disconnected(key, self.now);
         self.give_up_handover();

@@ -23,7 +23,7 @@ pub struct StreamUnit {
 #[non_exhaustive]
 pub enum StreamError {
     /// These bytes are no command.
-    #[error(transparent)]
+    #[error("no command in the stream: {0}")]
     Protocol(#[from] ProtocolError),
     /// A stream has arrays only; this is a reply, or a line (R220).
     #[error("a line in the stream: {text}")]

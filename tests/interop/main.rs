@@ -40,6 +40,7 @@ mod server;
 mod wait;
 
 mod attach;
+mod bad_primary;
 mod clients;
 mod command_line;
 mod following;
