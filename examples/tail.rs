@@ -41,7 +41,7 @@ async fn main() -> ExitCode {
     let mut tail = Tail::new(options);
     let ended: Result<(), Failure> = select! {
         ended = tail.run() => ended.map(|never| match never {}),
-        interrupt = signal::ctrl_c() => interrupt.map_err(Failure::Signal),
+        Ok(()) = signal::ctrl_c() => Ok(()),
     };
     if let Some(ResumePoint { id, offset }) = tail.printed {
         say(&format!("to go on from here: tail {} --from {id}:{offset}", tail.options.address));
@@ -89,7 +89,6 @@ fn parse_point(text: &str) -> Result<ResumePoint, String> {
 
 struct Tail {
     options: Options,
-    config: ReplicaConfig,
     origin: Instant,
     replica: Replica,
     /// The last link that was asked for.
@@ -106,13 +105,12 @@ struct Connection {
     transfer: Transfer,
 }
 
-/// Why a link, or the whole, has ended.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("no connection: {0}")]
     Connect(io::Error),
     #[error("the link is closed: {0}")]
-    Closed(io::Error),
+    Closed(#[from] io::Error),
     #[error(transparent)]
     Late(#[from] CloseReason),
     #[error(transparent)]
@@ -121,26 +119,21 @@ enum Failure {
     Follow(#[from] FollowError),
     #[error("can't print: {0}")]
     Output(io::Error),
-    #[error("Ctrl-C can't be waited for: {0}")]
-    Signal(io::Error),
 }
 
 impl Failure {
-    const fn is_about_the_link(&self) -> bool {
-        !matches!(self, Self::Output(_) | Self::Signal(_))
-    }
-
     fn advice(&self) -> &'static str {
         let refusal = match self {
             Self::Connect(_) => return "is a server there? Name it as HOST:PORT",
+            Self::Output(_) => return "does whoever reads this still run?",
             Self::Link(LinkError::Handshake(HandshakeError::Refused { text, .. })) => text.as_str(),
-            Self::Link(LinkError::Handshake(_)) => return "is it a Redis or Valkey server?",
+            Self::Link(LinkError::Handshake(_)) => "ERR",
             _ => "",
         };
         match refusal.split(' ').next().unwrap_or_default() {
             "NOAUTH" | "WRONGPASS" => "give the right --password, and --user if it is not the default one",
             "NOPERM" => "give a --user who may run PING, REPLCONF and PSYNC",
-            "ERR" => "is it a Redis or Valkey server, and has it a password?",
+            "ERR" => "is it a Redis or Valkey server? With a --password only if it has one",
             _ => "try again",
         }
     }
@@ -148,15 +141,12 @@ impl Failure {
 
 impl Tail {
     fn new(options: Options) -> Self {
-        let config = ReplicaConfig::default();
-        let replica = Replica::new(config, options.from, Timestamp::default());
-        let replica = replica.expect("the default configuration works");
+        let replica = Replica::new(ReplicaConfig::default(), options.from, Timestamp::default());
         Self {
             printed: options.from,
             options,
-            config,
             origin: Instant::now(),
-            replica,
+            replica: replica.expect("the default configuration works"),
             attempt: None,
             connection: None,
             has_followed: false,
@@ -172,7 +162,7 @@ impl Tail {
         let mut buffer = Vec::with_capacity(READ);
         loop {
             let Err(failure) = self.step(&mut buffer).await else { continue };
-            if !self.has_followed || !failure.is_about_the_link() {
+            if !self.has_followed || matches!(failure, Failure::Output(_)) {
                 return Err(failure);
             }
             say(&format!("{failure}; trying again"));
@@ -219,7 +209,7 @@ impl Tail {
     async fn connect(&mut self, key: LinkKey) -> Result<(), Failure> {
         self.attempt = Some(key);
         let connecting = TcpStream::connect(&self.options.address);
-        let connected = time::timeout(self.config.answer_timeout, connecting).await;
+        let connected = time::timeout(CONNECT_TIMEOUT, connecting).await;
         let socket = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let socket = socket.map_err(Failure::Connect)?;
         self.replica.handle_connected(key, self.now())?;
@@ -232,7 +222,7 @@ impl Tail {
 
     async fn send(&mut self, out: &[u8]) -> Result<(), Failure> {
         let Some(connection) = &mut self.connection else { return Ok(()) };
-        connection.socket.write_all(out).await.map_err(Failure::Closed)
+        Ok(connection.socket.write_all(out).await?)
     }
 
     async fn take(&mut self, bytes: &[u8]) -> Result<(), Failure> {
@@ -249,32 +239,27 @@ impl Tail {
 
     /// Reads all that has come: passes over a snapshot, and prints the stream.
     fn read(&mut self, mut input: &[u8], out: &mut Vec<u8>, stdout: &mut impl Write) -> Result<(), Failure> {
-        let came_at = self.now();
+        let now = self.now();
         let Self { replica, connection: Some(Connection { link, transfer, .. }), origin, .. } = self else {
             return Ok(());
         };
         let key = link.key();
-        while let Some(inbound) = link.next(&mut input, out, replica, came_at)? {
+        while let Some(inbound) = link.next(&mut input, out, replica, now)? {
             match inbound {
                 Inbound::SnapshotStart { len } => {
-                    *transfer = Transfer::new(len, came_at);
-                    if let Some(ResumePoint { id, offset }) = replica.held() {
-                        say(&format!(
-                            "a gap: the server can't go on from {id}:{offset}, so commands are missing"
-                        ));
-                    }
+                    *transfer = Transfer::new(len, now);
+                    replica.held().inspect(tell_gap);
                 }
-                Inbound::Snapshot(bytes) => transfer.pass(bytes.len(), came_at),
+                Inbound::Snapshot(bytes) => transfer.pass(bytes.len(), now),
                 Inbound::SnapshotEnd => {
-                    replica.handle_loaded(key, came_at)?;
-                    say(&transfer.tell(came_at));
+                    replica.handle_loaded(key, now)?;
+                    say(&transfer.tell(now));
                 }
                 Inbound::Unit(unit) => {
-                    let offset = replica.handle_applied(key, &unit.bytes, came_at)?;
-                    let age = origin.elapsed().saturating_sub(came_at.since_origin());
-                    let lag = (input.len(), age);
-                    let printed =
-                        unit.commands.iter().try_for_each(|command| print(stdout, offset, lag, command));
+                    let offset = replica.handle_applied(key, &unit.bytes, now)?;
+                    let lag = (input.len(), origin.elapsed().saturating_sub(now.since_origin()));
+                    let mut commands = unit.commands.iter();
+                    let printed = commands.try_for_each(|command| print(stdout, offset, lag, command));
                     printed.map_err(Failure::Output)?;
                 }
             }
@@ -287,8 +272,8 @@ impl Tail {
 async fn read(connection: &mut Option<Connection>, buffer: &mut Vec<u8>) -> Result<(), Failure> {
     let Some(connection) = connection else { return future::pending().await };
     buffer.clear();
-    match connection.socket.read_buf(buffer).await.map_err(Failure::Closed)? {
-        0 => Err(Failure::Closed(io::ErrorKind::UnexpectedEof.into())),
+    match connection.socket.read_buf(buffer).await? {
+        0 => Err(io::Error::other("the server has ended it").into()),
         _ => Ok(()),
     }
 }
@@ -307,6 +292,11 @@ fn print(
         0 => writeln!(out),
         more => writeln!(out, " ... and {more} more"),
     }
+}
+
+fn tell_gap(held: &ResumePoint) {
+    let ResumePoint { id, offset } = held;
+    say(&format!("a gap: the server can't go on from {id}:{offset}, so commands are missing"));
 }
 
 /// A word as it is, anything else escaped in quotes.
@@ -338,14 +328,10 @@ impl Transfer {
 
     fn pass(&mut self, bytes: usize, now: Timestamp) {
         self.passed += bytes as u64;
-        let is_terminal = io::stderr().is_terminal();
-        let period = if is_terminal { Duration::from_millis(100) } else { Duration::from_secs(5) };
-        if now.saturating_since(self.shown) >= period {
+        let (period, end) = if io::stderr().is_terminal() { (100, "\x1b[K\r") } else { (5000, "\n") };
+        if now.saturating_since(self.shown) >= Duration::from_millis(period) {
             self.shown = now;
-            match is_terminal {
-                true => eprint!("\r{}\x1b[K", self.tell(now)),
-                false => eprintln!("{}", self.tell(now)),
-            }
+            eprint!("{}{end}", self.tell(now));
         }
     }
 
@@ -357,13 +343,14 @@ impl Transfer {
     }
 }
 
-/// Tells a line, in the place of progress that stands there.
+/// Tells a line, over the progress that may stand there.
 fn say(line: &str) {
-    let over = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
-    eprintln!("{over}{line}");
+    let clear = if io::stderr().is_terminal() { "\x1b[K" } else { "" };
+    eprintln!("{clear}{line}");
 }
 
 const USAGE: &str = "usage: tail [HOST:PORT] [--from ID:OFFSET] [--user NAME] [--password PASSWORD]";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes read at once.
 const READ: usize = 64 << 10;
 /// Arguments of a command, and bytes of an argument, that are printed.

@@ -49,3 +49,4 @@ mod loader;
 mod malformed;
 mod psync;
 mod resume;
+mod tail;

@@ -214,7 +214,7 @@ pub(crate) struct Syncs {
 
 /// Runs `kv` with `arguments` until it ends: its exit status and what it printed to stderr.
 pub(crate) fn run_kv(arguments: &[&str]) -> (ExitStatus, String) {
-    let mut process = Command::new(kv())
+    let mut process = Command::new(example("kv"))
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -235,7 +235,7 @@ fn start(program: Program, port: u16, directory: &Path, options: &[String]) -> C
     let log = File::options().create(true).append(true).open(directory.join(LOG_FILE));
     let log = log.expect("the temporary directory is writable");
     let mut command = match program {
-        Program::Kv => Command::new(kv()),
+        Program::Kv => Command::new(example("kv")),
         Program::Redis => Command::new("redis-server"),
     };
     command.args(["--port", &port.to_string(), "--bind", &Ipv4Addr::LOCALHOST.to_string(), "--dir"]);
@@ -260,22 +260,23 @@ fn name(program: Program) -> &'static str {
     }
 }
 
-/// Builds `kv` once, in this test's own profile and target directory.
-fn kv() -> &'static Path {
-    static KV: OnceLock<PathBuf> = OnceLock::new();
-    KV.get_or_init(|| {
+/// An example's executable. Builds them once, in this test's own profile and target directory.
+pub(crate) fn example(name: &str) -> PathBuf {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    let directory = DIRECTORY.get_or_init(|| {
         let test = env::current_exe().expect("the system names this test's executable");
         let profile_directory = test.ancestors().nth(2).expect("tests lie in target/<profile>/deps");
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--example", "kv", "--manifest-path"]);
+        build.args(["build", "--quiet", "--example", "kv", "--example", "tail", "--manifest-path"]);
         build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
         build.arg("--target-dir").arg(profile_directory.parent().expect("a profile lies in target"));
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }
-        assert!(build.status().is_ok_and(|status| status.success()), "kv does not build");
-        profile_directory.join("examples").join(format!("kv{}", env::consts::EXE_SUFFIX))
-    })
+        assert!(build.status().is_ok_and(|status| status.success()), "the examples do not build");
+        profile_directory.join("examples")
+    });
+    directory.join(format!("{name}{}", env::consts::EXE_SUFFIX))
 }
 
 /// A port that nobody listens on, below those that the system gives to outgoing connections.
