@@ -43,7 +43,7 @@ async fn main() -> ExitCode {
         ended = tail.run() => ended.map(|never| match never {}),
         Ok(()) = signal::ctrl_c() => Ok(()),
     };
-    if let Some(ResumePoint { id, offset }) = tail.printed {
+    if let Some(ResumePoint { id, offset }) = tail.printed.filter(|_| tail.has_followed) {
         say(&format!("to go on from here: tail {} --from {id}:{offset}", tail.options.address));
     }
     let Err(failure) = ended else { return ExitCode::SUCCESS };
@@ -180,8 +180,8 @@ impl Tail {
         let wake_at = self.replica.poll_timeout();
         let pause = wake_at.map_or(Duration::MAX, |at| at.saturating_since(self.now()));
         select! {
-            read = read(&mut self.connection, buffer) => {
-                read?;
+            received = receive(&mut self.connection, buffer) => {
+                received?;
                 self.take(buffer).await?;
             }
             () = time::sleep(pause) => {}
@@ -269,7 +269,7 @@ impl Tail {
 }
 
 /// Waits until something comes; without a connection nothing does.
-async fn read(connection: &mut Option<Connection>, buffer: &mut Vec<u8>) -> Result<(), Failure> {
+async fn receive(connection: &mut Option<Connection>, buffer: &mut Vec<u8>) -> Result<(), Failure> {
     let Some(connection) = connection else { return future::pending().await };
     buffer.clear();
     match connection.socket.read_buf(buffer).await? {

@@ -140,7 +140,10 @@ fn a_server_that_cannot_go_on_leaves_a_gap_that_is_told(program: Program) {
 
 fn a_wrong_password_is_one_line_that_names_the_option(program: Program) {
     let primary = Server::primary(program, &["--requirepass", "secret"]);
-    for arguments in [&[][..], &["--password", "guess"], &["--user", "nobody", "--password", "secret"]] {
+    let from = format!("{}:12", "ab".repeat(20));
+    for arguments in
+        [&[][..], &["--from", &from], &["--password", "guess"], &["--user", "nobody", "--password", "secret"]]
+    {
         let address = address(&primary);
         let mut tail = Tail::start(&[&[address.as_str()], arguments].concat());
         let (status, told) = (tail.wait(), tail.told());
