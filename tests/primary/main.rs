@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod attach;
+mod gate;
 mod host;
 mod limits;
 mod send;
 mod snapshots;
 mod stream;
 mod timers;
+mod waits;
