@@ -152,7 +152,7 @@ fn without_a_timeout_a_wait_lasts_until_it_is_satisfied() {
     host.events();
     let target = host.append(b"bytes");
     let waiter = pending(&mut host, wait(target, 1));
-    host.pass(seconds(1));
+    host.pass(seconds(100));
     assert_eq!(host.primary.poll_timeout(), None);
     assert_eq!(news(host.pass(seconds(1_000_000))), []);
     host.catch_up(mute);
@@ -284,6 +284,22 @@ fn pending_unchecked(host: &mut Host, wait: Wait) -> WaiterKey {
     }
 }
 
+/// B27: the write behind a WAIT comes while its end is being told, and is asked for without a tick in between.
+#[test]
+fn a_client_that_pipelines_waits_for_round_trips_only() {
+    let mut host = asking();
+    let replica = host.online();
+    for _ in 0..10 {
+        let target = host.append(b"SET");
+        let waiter = pending(&mut host, wait(target, 1));
+        assert_eq!(news(host.events()), []);
+        assert_eq!(host.flush(replica), [&b"SET"[..], &wire::get_ack()].concat());
+        host.ack(replica, target);
+        assert_eq!(host.primary.poll_event(), Some(ended(waiter, 1, WaitEnded::Satisfied)));
+    }
+    assert_eq!(host.primary.end(), at(10 * (3 + 37)));
+}
+
 /// R172: one request serves all that came before it, and each is told of its own write alone.
 #[test]
 fn pipelined_writes_and_waits_each_end_by_their_own_write() {
@@ -380,7 +396,7 @@ fn nobody_waits_on_a_node_that_gives_its_role_up() {
     assert!(out.starts_with(b"-UNBLOCKED force unblock from blocking operation"));
 }
 
-/// B5: with an error of its own, and for those alone that would have to wait.
+/// Bound B5: with an error of its own, and for those alone that would have to wait.
 #[test]
 fn as_many_wait_as_may_and_one_more_is_told_so() {
     let mut host = asking();
