@@ -10,4 +10,5 @@ mod send;
 mod snapshots;
 mod stream;
 mod timers;
+mod waitaof;
 mod waits;
