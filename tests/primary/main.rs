@@ -11,6 +11,7 @@ mod send;
 mod snapshots;
 mod soft_limits;
 mod stream;
+mod syncs;
 mod timers;
 mod waitaof;
 mod waits;

@@ -45,8 +45,9 @@ fn back(host: &mut Host, port: i64, offset: u64) -> Answer {
 
 /// Much more than the backlog may hold, in units that let it trim.
 fn append(host: &mut Host, bytes: u64) {
-    for _ in 0..bytes / 100 {
-        host.append(&[1; 100]);
+    let unit = vec![1; usize::try_from(bytes / 100).unwrap()];
+    for _ in 0..100 {
+        host.append(&unit);
     }
 }
 
