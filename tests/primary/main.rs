@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod attach;
+mod bad_input;
 mod gate;
 mod host;
+mod info;
+mod lag;
 mod limits;
 mod pins;
 mod send;
