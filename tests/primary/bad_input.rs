@@ -76,7 +76,7 @@ fn an_ack_beyond_what_was_sent_drops_the_replica() {
     }
 }
 
-/// R185: an ack without a number says nothing, and is not answered; nobody is dropped for it.
+/// R184: an ack without a number says nothing, and is not answered; nobody is dropped for it.
 #[test]
 fn an_ack_that_is_no_number_or_below_zero_says_nothing() {
     for line in
@@ -181,7 +181,7 @@ fn a_configuration_that_makes_no_sense_changes_nothing() {
     assert_eq!(host.primary.config().output_limit, limit, "as high as the hard one is allowed");
 }
 
-/// R144: an old ack tells that the replica lives, and takes back nothing (S4).
+/// R185 and S4: an old ack tells that the replica lives, and takes back nothing.
 #[test]
 fn an_ack_that_goes_back_takes_back_nothing() {
     let (mut host, replica) = busy();

@@ -11,6 +11,7 @@ mod lag;
 mod limits;
 mod pins;
 mod send;
+mod shared_buffer;
 mod snapshots;
 mod soft_limits;
 mod stream;
