@@ -116,7 +116,7 @@ fn an_outage_longer_than_the_backlog_costs_one_full_resync_and_no_data() {
     assert_eq!(primary.info().syncs(), Syncs { full: 2, resumed: 0, refused: 1 });
 }
 
-/// `HEADWATER_CUTS` asks for more cuts than 20, `HEADWATER_SEED` for the seed of an earlier run.
+/// T4: `HEADWATER_CUTS` asks for more cuts than 20, `HEADWATER_SEED` for the seed of an earlier run.
 #[test]
 #[ignore = "needs redis-server"]
 fn cuts_at_random_moments_under_load_cost_a_resume_each() {

@@ -149,7 +149,7 @@ fn the_first_byte_kept_can_be_resumed_from() {
     assert_eq!(host.flush(back), numbered(first.get(), end - first.get()));
 }
 
-/// T20: within the backlog each return is a resume, and none is a full sync.
+/// T3 and T20: within the backlog each return is a resume, and none is a full sync.
 #[test]
 fn a_replica_that_is_cut_off_again_and_again_resumes_each_time() {
     let mut host = sized(MB, Some(1 << 30));

@@ -197,7 +197,7 @@ fn limits_below_the_capacity_act_as_the_capacity() {
     assert!(host.events().contains(&Event::Dropped { replica, reason }));
 }
 
-/// R71, T45: a replica over its limit gets nothing more, and keeps nothing from being let go of.
+/// R71 and T45: it keeps nothing from being let go of, and the unit that was too much is in the stream as a whole.
 #[test]
 fn one_over_its_limit_is_sent_nothing_more() {
     let mut host = limited();
@@ -209,6 +209,7 @@ fn one_over_its_limit_is_sent_nothing_more() {
     host.append(&[1; 60_000]);
     assert!(host.primary.take_batch(replica, host.now).is_err());
     host.primary.handle_batch_written(batch, host.now);
+    assert_eq!(host.primary.end(), at(60_100));
     let kept = host.report().backlog.unwrap();
     assert!(kept.len < 60_000 + 100, "{kept:?}");
     assert!(!host.events().contains(&Event::Send(replica)));

@@ -263,6 +263,32 @@ fn transfer(host: &mut Host, replica: ReplicaKey, span: Duration) {
     }
 }
 
+/// T54 and S10: it is back for another, at once without back-off, and nothing of the first is left.
+#[test]
+fn a_sync_that_is_cut_anywhere_is_made_again() {
+    for cut_at in 0..5 {
+        let mut host = Host::new(|_| ());
+        let replica = newcomer(&mut host, 1);
+        let mut cut = None;
+        for step in 0..cut_at {
+            match (step, cut) {
+                (0, _) => cut = Some(host.begin(SIZED)),
+                (1, Some(cut)) => host.ready(&cut),
+                (2, _) => host.primary.handle_snapshot_progress(replica, 10, host.now).unwrap(),
+                _ => host.sent(replica),
+            }
+            host.append(b"meanwhile");
+        }
+        host.primary.detach(replica, Detach::Lost, host.now).unwrap();
+        host.primary.check_invariants();
+        host.events();
+        let again = host.online();
+        host.append(b"after");
+        assert_eq!(host.flush(again), b"after", "cut at {cut_at}");
+        assert_eq!(host.report().replicas.len(), 1);
+    }
+}
+
 /// One whose sync takes 10 s at 100 bytes a second, under these limits.
 fn synced_under(limit: OutputLimit) -> Host {
     let mut host = Host::new(|config| (config.backlog_capacity, config.output_limit) = (100, limit));
