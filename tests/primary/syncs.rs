@@ -331,7 +331,13 @@ fn a_sync_that_is_expected_to_fail_is_told_with_figures_and_the_settings_that_he
     let text = unlikely.to_string();
     assert!(text.contains("raise the hard output limit from 900 to "), "{text}");
     assert!(is_wanted(&events), "it is tried all the same");
-    assert_eq!(forecast(host.pass(seconds(3))), None, "told once for one sync");
+    for _ in 0..300 {
+        host.append(b"1");
+        assert_eq!(forecast(host.pass(Duration::from_millis(10))), None, "told once for one sync");
+    }
+    host.begin(SIZED);
+    newcomer(&mut host, 3);
+    assert!(forecast(host.events()).is_none(), "it shares the one that was told of");
 
     let mut host = synced_under(limit);
     host.reconfigure(|config| config.output_limit = needed);
