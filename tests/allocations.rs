@@ -39,6 +39,21 @@ fn a_staged_unit_allocates_nothing() {
     assert_eq!(allocations(stage), 0);
 }
 
+/// Both fill chunks, so that now the one, now the other makes room.
+#[test]
+fn appends_between_staged_units_allocate_nothing() {
+    let mut backlog = backlog();
+    for (staged, appended) in [(107, 37), (64 << 10, 37), (107, 64 << 10)] {
+        let (staged, appended) = (vec![b'x'; staged], vec![b'y'; appended]);
+        let step = || {
+            backlog.stage(&staged).unwrap();
+            backlog.commit();
+            backlog.append(&appended).unwrap();
+        };
+        assert_eq!(allocations(step), 0, "{} bytes staged, {} appended", staged.len(), appended.len());
+    }
+}
+
 #[test]
 fn a_command_written_and_sent_allocates_nothing() {
     let (mut primary, _) = primary();

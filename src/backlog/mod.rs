@@ -172,13 +172,11 @@ impl Backlog {
     /// [`Backlog::append`] does.
     #[inline]
     pub fn commit(&mut self) -> Offset {
-        let end = self.tail.end();
-        let appended = bytes_between(self.end, end);
-        self.end = end;
-        if mem::take(&mut self.trim_due) {
-            self.let_go(portion(appended));
+        if self.trim_due {
+            return self.commit_across_chunks();
         }
-        end
+        self.end = self.tail.end();
+        self.end
     }
 
     /// Takes all staged bytes back.
@@ -338,6 +336,7 @@ impl Backlog {
             rest = self.fill_tail(rest);
             // Nothing can take these bytes back, so old chunks go as fast as new ones are filled, and become them.
             self.end = self.tail.end();
+            self.seal_if_full();
             budget = budget.saturating_sub(self.let_go(budget));
         }
         self.trim_due = false;
@@ -345,11 +344,29 @@ impl Backlog {
         Ok(self.end)
     }
 
-    /// Copies what fits into the tail, a new one if the old one is full, and returns the rest.
-    fn fill_tail<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+    #[cold]
+    #[inline(never)]
+    fn commit_across_chunks(&mut self) -> Offset {
+        let end = self.tail.end();
+        let appended = bytes_between(self.end, end);
+        self.end = end;
+        self.seal_if_full();
+        self.trim_due = false;
+        self.let_go(portion(appended));
+        end
+    }
+
+    /// To be called before old chunks go: their number is at its lowest while the tail is full, and the one too many
+    /// for the spare ones would have to be made again.
+    fn seal_if_full(&mut self) {
         if self.tail.room() == 0 {
             self.seal();
         }
+    }
+
+    /// Copies what fits into the tail, a new one if the old one is full, and returns the rest.
+    fn fill_tail<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        self.seal_if_full();
         let (now, rest) = bytes.split_at(bytes.len().min(self.tail.room()));
         self.tail.bytes.extend_from_slice(now);
         rest
