@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::io;
 use std::time::Duration;
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use headwater::{
     Ack, Acks, Backlog, Config, Event, Framing, Image, Level, MinReplicas, Offset, OutputLimit, Peer,
     Primary, ReplicaKey, ReplicationId, Sent, Sink, SoftLimit, Tag, Timeout, Timestamp, Wait, WaitEnded,
@@ -53,6 +53,41 @@ fn appends_between_staged_units_allocate_nothing() {
         };
         assert_eq!(allocations(step), 0, "{} bytes staged, {} appended", staged.len(), appended.len());
     }
+}
+
+/// Beyond what the host allocates for them, that is.
+#[test]
+fn adopted_payloads_allocate_nothing() {
+    let (mut backlog, payload) = (backlog(), Bytes::from(vec![b'x'; 16 << 10]));
+    let step = || {
+        backlog.append_shared(payload.clone()).unwrap();
+        backlog.append(b"between").unwrap();
+        backlog.stage(b"before").unwrap();
+        backlog.stage_shared(payload.clone()).unwrap();
+        backlog.stage(b"behind").unwrap();
+        backlog.commit();
+        backlog.stage_shared(payload.clone()).unwrap();
+        backlog.discard_staged();
+    };
+    assert_eq!(allocations(step), 0);
+}
+
+#[test]
+fn an_adopted_payload_written_and_sent_allocates_nothing() {
+    let (mut primary, replicas) = primary();
+    let payload = Bytes::from(vec![b'x'; 64 << 10]);
+    let step = || {
+        primary.append_shared(payload.clone(), NOW).unwrap();
+        primary.write(NOW, |unit| unit.put_shared(payload.clone())).unwrap();
+        while primary.poll_event().is_some() {}
+        let mut batch = primary.take_batch(replicas[0], NOW).unwrap().expect("there is something to send");
+        batch.advance(batch.remaining());
+        primary.handle_batch_written(batch, NOW);
+        for &replica in &replicas[1..] {
+            assert_eq!(primary.write_to(replica, &mut TakesAll, NOW).unwrap(), Sent::All);
+        }
+    };
+    assert_eq!(allocations(step), 0);
 }
 
 #[test]

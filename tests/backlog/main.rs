@@ -218,10 +218,11 @@ fn shared_payloads_are_let_go_of_in_portions() {
 fn between_shared_payloads_chunks_are_used_up() {
     let mut backlog = Backlog::new(1 << 20, Offset::ZERO).unwrap();
     let payload = Bytes::from(vec![7; 16 << 10]);
-    for _ in 0..10_000 {
+    for len in [0, 10, 30_000].into_iter().cycle().take(10_000) {
         backlog.append(b"a").unwrap();
         backlog.append_shared(payload.clone()).unwrap();
-        backlog.stage(&[b'b'; 30_000]).unwrap();
+        backlog.append(b"b").unwrap();
+        backlog.stage(&vec![b'b'; len]).unwrap();
         backlog.stage_shared(payload.clone()).unwrap();
         backlog.stage(&[b'c'; 100]).unwrap();
         backlog.discard_staged();
