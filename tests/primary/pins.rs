@@ -6,11 +6,11 @@ use headwater::{
 
 use crate::host::{Host, NANOSECOND, at, seconds};
 
-const CAPACITY: u64 = 1000;
+const CAPACITY: usize = 1000;
 
 fn pinning(bytes: u64, lasting: Duration) -> Host {
     Host::new(|config| {
-        config.backlog_capacity = CAPACITY as usize;
+        config.backlog_capacity = CAPACITY;
         config.output_limit = OutputLimit { hard: Some(1 << 20), soft: None };
         config.resume_pins = PinBudget { bytes, lasting };
     })
@@ -99,7 +99,7 @@ fn a_pin_is_let_go_of_when_its_time_is_over() {
     assert_eq!((host.report().resume_pins, host.report().pinned), (0, 0));
     host.pass(seconds(1));
     let kept = host.report().backlog.unwrap().len;
-    assert!(kept < 2 * CAPACITY, "{kept} bytes are kept");
+    assert!(kept < 2 * CAPACITY as u64, "{kept} bytes are kept");
     let too_old = FullReason::TooOld { needed: 20_000, kept };
     assert_eq!(back(&mut host, 2, 0), Answer::Full(too_old));
 }
