@@ -58,6 +58,7 @@ mod attach;
 mod clients;
 mod command_line;
 mod errors;
+mod figures;
 mod live_link;
 mod malformed;
 mod psync;
