@@ -59,6 +59,7 @@ mod clients;
 mod command_line;
 mod errors;
 mod figures;
+mod gate;
 mod live_link;
 mod malformed;
 mod psync;
