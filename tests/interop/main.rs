@@ -60,6 +60,7 @@ mod command_line;
 mod errors;
 mod figures;
 mod gate;
+mod kills;
 mod live_link;
 mod malformed;
 mod psync;
