@@ -65,3 +65,4 @@ mod live_link;
 mod malformed;
 mod psync;
 mod resume;
+mod slow_replicas;
