@@ -66,3 +66,4 @@ mod malformed;
 mod psync;
 mod resume;
 mod slow_replicas;
+mod waits;
