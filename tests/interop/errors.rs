@@ -72,15 +72,15 @@ fn a_refused_setting_changes_nothing(program: Program) {
         ("repl-backlog-size", "much", "argument must be a memory value"),
         ("repl-diskless-sync", "maybe", "argument must be 'yes' or 'no'"),
     ] {
-        let before = setting(&mut client, name);
+        let before = client.setting(name);
         let answer = client.ask(&format!("CONFIG SET {name} \"{value}\""));
         let expected = format!("-ERR CONFIG SET failed (possibly related to argument '{name}') - {why}");
         assert_eq!(answer, expected, "{name} {value}");
-        assert_eq!(setting(&mut client, name), before, "{name} {value}");
+        assert_eq!(client.setting(name), before, "{name} {value}");
     }
     assert_eq!(client.ask(&format!("CONFIG SET {limits} \"slave 4mb 2MB 7 normal 0 0 0\"")), "+OK");
     let expected = "normal 0 0 0 slave 4194304 2097152 7 pubsub 33554432 8388608 60";
-    assert_eq!(setting(&mut client, limits), expected);
+    assert_eq!(client.setting(limits), expected);
 }
 
 /// A limit that can never act, which a real server takes, and a time past the end of time, for which it waits.
@@ -113,11 +113,4 @@ fn waitaof_is_refused_without_an_append_only_file() {
     assert_eq!(both, ("*2".to_owned(), ":0".to_owned(), ":0".to_owned()));
     let mut acked = RawClient::connect(primary.port());
     assert_eq!(acked.ask("WAITAOF 0 1 1"), "*2", "without a replica it times out");
-}
-
-/// The value that CONFIG GET tells.
-fn setting(client: &mut RawClient, name: &str) -> String {
-    assert_eq!(client.ask(&format!("CONFIG GET {name}")), "*2");
-    let words = [(); 4].map(|()| client.line());
-    words[3].clone()
 }
