@@ -62,3 +62,4 @@ mod live_link;
 mod malformed;
 mod psync;
 mod resume;
+mod waits;
