@@ -58,6 +58,7 @@ mod attach;
 mod clients;
 mod command_line;
 mod errors;
+mod gate;
 mod live_link;
 mod malformed;
 mod psync;
