@@ -59,6 +59,7 @@ mod clients;
 mod command_line;
 mod errors;
 mod gate;
+mod kills;
 mod live_link;
 mod malformed;
 mod psync;
