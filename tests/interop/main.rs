@@ -58,6 +58,7 @@ mod attach;
 mod clients;
 mod command_line;
 mod errors;
+mod figures;
 mod gate;
 mod kills;
 mod live_link;
