@@ -65,4 +65,5 @@ mod live_link;
 mod malformed;
 mod psync;
 mod resume;
+mod slow_replicas;
 mod waits;
