@@ -65,5 +65,6 @@ mod live_link;
 mod malformed;
 mod psync;
 mod resume;
+mod settings;
 mod slow_replicas;
 mod waits;
