@@ -48,7 +48,7 @@ impl Server {
         let settings =
             format!("min-replicas-to-write {to_write}, min-replicas-max-lag {}", max_lag.as_secs());
         match verdict {
-            Ok(good) => info!("writes are let in again, {good} replicas are good ({settings})"),
+            Ok(good) => info!("writes are let in again, good replicas: {good} ({settings})"),
             Err(refused) => warn!("writes are refused: {refused} ({settings})"),
         }
     }
