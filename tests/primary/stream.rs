@@ -119,7 +119,7 @@ fn a_command_that_changed_nothing_leaves_no_trace() {
     assert_eq!(host.flush(replica), b"kept instead");
 }
 
-/// R7: a replica that joins knows no selected database; one that resumes does.
+/// R7, T71: a replica that joins knows no selected database; one that resumes does.
 #[test]
 fn select_is_put_where_a_reader_could_not_know() {
     let mut host = Host::new(|_| ());
