@@ -1,7 +1,7 @@
-//! The replication core of a datastore: backlog, offsets and histories, resume, snapshots, the write gate, WAIT
-//! and output limits, as sans-IO state machines that a host drives with bytes and clock ticks.
+//! The replication core of a datastore: backlog, offsets and histories, resume, snapshots, the write gate, WAIT,
+//! output limits and changes of role, as sans-IO state machines that a host drives with bytes and clock ticks.
 //!
-//! A datastore that links headwater gets what a Redis primary does for its replicas, without a socket, a thread or
+//! A datastore that links headwater gets what a Redis server does as a primary and as a replica, without a socket, a thread or
 //! a clock in it: the host hands in what happened and the time, and takes out bytes and events. One core serves a
 //! single-threaded event loop, async tasks and plain threads.
 //!
@@ -22,6 +22,7 @@
 //! | | |
 //! | --- | --- |
 //! | [`Primary`] | feeds replicas: connects the parts below, and is what a host drives |
+//! | [`Node`], [`Replica`] | a primary that can change its role; the replica's side alone |
 //! | [`Unit`], [`Event`], [`Batch`] | what a host puts in, what it acts on, what it sends |
 //! | [`Config`], [`Report`] | every bound, with its default; every figure of one instant |
 //! | [`wire`], [`info`] | the Redis dialect; text for people |

@@ -4,10 +4,35 @@ use bytes::Bytes;
 
 use super::Primary;
 use super::event::DropReason;
+use crate::backlog::{Backlog, StreamFull};
 use crate::key::ReplicaKey;
 use crate::offset::Offset;
+use crate::time::Timestamp;
 
 impl Primary {
+    /// Appends a whole unit of `len` bytes by `append`, or breaks the history.
+    #[inline]
+    pub(super) fn append_unit(
+        &mut self,
+        len: usize,
+        now: Timestamp,
+        append: impl FnOnce(&mut Backlog) -> Result<Offset, StreamFull>,
+    ) -> Option<Offset> {
+        self.advance_clock(now);
+        let max_unit = self.config.max_unit;
+        if self.role.is_following() {
+            return None;
+        }
+        let backlog = self.stream.backlog_mut()?;
+        let start = backlog.end();
+        if len > max_unit || append(backlog).is_err() {
+            self.break_history();
+            return None;
+        }
+        self.on_grown(start);
+        Some(self.stream.end())
+    }
+
     /// Ends the staged unit.
     #[inline]
     pub(super) fn commit(&mut self) -> Offset {
@@ -21,9 +46,10 @@ impl Primary {
 
     /// Puts a payload of the core's own into the stream. Tells whether it entered: a full stream ends by silence, since
     /// nothing can be said in it any more.
-    pub(super) fn append_own(&mut self, payload: &Bytes) -> bool {
+    pub(super) fn append_own(&mut self, payload: Bytes) -> bool {
         let start = self.stream.end();
-        let has_entered = self.stream.backlog_mut().is_some_and(|backlog| backlog.append(payload).is_ok());
+        let has_entered =
+            self.stream.backlog_mut().is_some_and(|backlog| backlog.append_shared(payload).is_ok());
         if has_entered {
             self.on_grown(start);
         }

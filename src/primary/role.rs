@@ -126,7 +126,7 @@ impl Primary {
     /// Passes on a unit that this node has applied, byte for byte (R34). Its room was checked when it was received.
     pub(crate) fn relay(&mut self, unit: &Bytes, now: Timestamp) {
         self.advance_clock(now);
-        let has_entered = self.append_own(unit);
+        let has_entered = self.append_own(unit.clone());
         debug_assert!(
             has_entered,
             "who is in step keeps the stream, and has received no more than it can hold"

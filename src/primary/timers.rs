@@ -127,7 +127,7 @@ impl Primary {
         self.timers.heartbeat_at = next_beat(at, heartbeat.period, self.now);
         let payload = heartbeat.payload.clone();
         if self.role == Role::Leading {
-            self.append_own(&payload);
+            self.append_own(payload);
         }
     }
 

@@ -87,6 +87,6 @@ impl Primary {
         }
         let is_wanted = core::mem::take(&mut self.outbox.acks_wanted);
         let request = self.config.ack_request.clone().filter(|_| is_wanted && self.acks.online() > 0);
-        request.is_some_and(|request| self.append_own(&request))
+        request.is_some_and(|request| self.append_own(request))
     }
 }

@@ -129,7 +129,7 @@ fn syncs_after_a_long_outage(options: &[&str]) -> Syncs {
     primary.info().syncs()
 }
 
-/// `HEADWATER_CUTS` asks for more cuts than 20, `HEADWATER_SEED` for the seed of an earlier run.
+/// T4: `HEADWATER_CUTS` asks for more cuts than 20, `HEADWATER_SEED` for the seed of an earlier run.
 #[test]
 #[ignore = "needs redis-server"]
 fn cuts_at_random_moments_under_load_cost_a_resume_each() {
