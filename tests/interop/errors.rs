@@ -8,7 +8,7 @@ of_both! {
     a_refused_setting_changes_nothing,
 }
 
-/// R119, R120, R164.
+/// T23, R119, R120, R164.
 fn a_malformed_command_gets_the_words_of_redis(program: Program) {
     let primary = Server::primary(program, &[]);
     let mut client = RawClient::connect(primary.port());
@@ -46,7 +46,7 @@ fn a_malformed_command_gets_the_words_of_redis(program: Program) {
     assert_eq!(client.ask("WAIT -1 0"), ":0");
 }
 
-/// R118 to R121.
+/// T41, R118 to R121.
 fn a_refused_setting_changes_nothing(program: Program) {
     let primary = Server::primary(program, &[]);
     let mut client = RawClient::connect(primary.port());
