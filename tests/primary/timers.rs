@@ -129,7 +129,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Ready),
         2 => (0..4usize).prop_map(Step::Sent),
         1 => (0..4usize).prop_map(Step::Alive),
-        1 => (0..6000u64).prop_map(Step::Resume),
+        3 => (0..4096u64).prop_map(Step::Resume),
         2 => (0..4usize).prop_map(Step::CatchUp),
         2 => (0..20_000u64).prop_map(Step::Wait),
         2 => (0..3000usize).prop_map(Step::Append),
@@ -150,9 +150,9 @@ impl Driven {
         let mut host = Host::new(|config| {
             config.backlog_ttl = Some(seconds(70));
             config.backlog_capacity = 4096;
-            let soft = SoftLimit { bytes: 5000, lasting: seconds(15) };
-            config.output_limit = OutputLimit { hard: Some(10_000), soft: Some(soft) };
-            config.resume_pins = PinBudget { bytes: 8000, lasting: seconds(30) };
+            let soft = SoftLimit { bytes: 4096, lasting: seconds(3) };
+            config.output_limit = OutputLimit { hard: Some(20_000), soft: Some(soft) };
+            config.resume_pins = PinBudget { bytes: 8000, lasting: seconds(5) };
             config.sync_backoff = Some(Backoff::default());
             config.ack_request = Some(Bytes::from_static(b"ack"));
             config.snapshot_delay = seconds(3);
@@ -242,9 +242,10 @@ impl Driven {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
-    /// Never late: whoever asks only when told to hears the same as one who asks at every tick.
+    /// Whoever asks only when told to hears the same as one who asks at every tick: asking early changes nothing, and
+    /// nothing depends on how often the time is told. That no deadline is missing, each deadline's own test shows.
     #[test]
     fn asking_at_deadlines_is_as_good_as_asking_at_every_tick(
         steps in prop::collection::vec(step(), 1..60),
@@ -253,8 +254,8 @@ proptest! {
         for step in &steps {
             lazy.apply(step, false);
             eager.apply(step, true);
+            prop_assert_eq!(lazy.host.report(), eager.host.report());
         }
         prop_assert_eq!(lazy.told, eager.told);
-        prop_assert_eq!(lazy.host.report(), eager.host.report());
     }
 }
