@@ -157,10 +157,10 @@ impl Reference {
         self.has_released |= self.pins.len() < pins_before;
         let (budget, held) = (self.config.resume_pins, replica.held());
         let Some(until) = self.now.checked_add(budget.lasting) else { return };
+        self.timers.know([until]);
         if self.end() - held > budget.bytes || !self.is_kept(held) {
             return;
         }
-        self.timers.know(until);
         self.pins.push(Pin {
             address: replica.peer.address.clone(),
             port: replica.peer.port,

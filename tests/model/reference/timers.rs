@@ -20,9 +20,9 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    /// Somebody has a deadline, who may be gone by the end of the call.
-    pub(super) fn know(&mut self, deadline: Timestamp) {
-        self.known.insert(deadline);
+    /// Somebody has a deadline now, who may be gone by the end of the call.
+    pub(super) fn know(&mut self, deadlines: impl IntoIterator<Item = Timestamp>) {
+        self.known.extend(deadlines);
     }
 }
 
@@ -175,7 +175,7 @@ impl Reference {
     pub(crate) fn check_deadline(&mut self, polled: Option<Timestamp>) -> Result<(), String> {
         let due = self.deadlines();
         let first = due.iter().min().copied();
-        self.timers.known.extend(due);
+        self.timers.know(due);
         expect(earlier(first, polled) == polled, || format!("poll_timeout is {polled:?}, due is {first:?}"))?;
         let Some(polled) = polled.filter(|_| polled != first) else { return Ok(()) };
         let has_surplus = self.kept_from.is_none_or(|from| from < self.needed_from());
