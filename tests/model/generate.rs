@@ -119,7 +119,7 @@ impl Host {
             (Kind::Detach, if_so(some, 5)),
             (Kind::Write, 16),
             (Kind::Append, 16),
-            (Kind::Look, 3),
+            (Kind::Look, 6),
             (Kind::Ack, if_so(some, 28)),
             (Kind::Alive, if_so(some, 5)),
             (Kind::WriteTo, if_so(some, 14)),
@@ -128,7 +128,7 @@ impl Host {
             (Kind::Unsent, if_so(some, 6)),
             (Kind::Sent, if_so(some, 8)),
             (Kind::Wait, 22),
-            (Kind::CancelWait, 5),
+            (Kind::CancelWait, 8),
             (Kind::EndWaits, 1),
             (Kind::LocalFsync, 6),
             (Kind::BeginSnapshot, if_so(is_in(ReplicaState::WaitingForSnapshot), 20)),
@@ -189,7 +189,10 @@ impl Host {
             Kind::Look if rng.chance(50) => Input::AdmitWrite,
             Kind::Look => Input::GoodAt(self.offset(pair, rng)),
             Kind::Wait => self.wait(pair, rng),
-            Kind::CancelWait => rng.pick(&self.waiters).map_or(Input::AdmitWrite, Input::CancelWait),
+            Kind::CancelWait => {
+                let recent = self.waiters.len().saturating_sub(if rng.chance(80) { 2 } else { usize::MAX });
+                rng.pick(&self.waiters[recent..]).map_or(Input::AdmitWrite, Input::CancelWait)
+            }
             Kind::EndWaits => Input::EndWaits,
             Kind::LocalFsync => {
                 let stops = rng.chance(15);
@@ -267,7 +270,7 @@ impl Host {
         let mut offset = self.offset(pair, rng);
         if let Some((before, held)) = returning {
             (peer.address, peer.port) = (before.address, before.port);
-            offset = if rng.chance(85) { held } else { offset };
+            offset = if rng.chance(80) { held } else { offset };
         }
         let wanted = match rng.upto(99) {
             0..30 => Wanted::Everything,
@@ -342,7 +345,7 @@ impl Host {
         let fsynced = report.local_fsynced.map_or(0, Offset::get);
         let sent = end - replica.map_or(0, |replica| replica.unsent);
         let (kept, any) = (rng.within(start, end), rng.upto(end));
-        let places = [end, end, start, acked, sent, limit, fsynced, kept, any];
+        let places = [end, end, start, start, acked, sent, limit, fsynced, kept, any];
         let near = rng.one_of([1, 1, 1, 0, 2]);
         Offset::new((rng.one_of(places) + near).saturating_sub(1)).expect("small")
     }

@@ -48,7 +48,8 @@ fn check(family: Family) {
     }
     println!("{coverage:#?}");
     // What can't happen any more is a gap in the test.
-    let missing = coverage.rarer_than(LEAST, KINDS);
+    let mut missing = coverage.rarer_than(LEAST, KINDS);
+    missing.retain(|(kind, _)| family == Family::Tight || *kind != SELDOM_IF_PATIENT);
     assert!(histories < NORMAL_HISTORIES / 2 || missing.is_empty(), "seen too seldom: {missing:?}");
     assert!(coverage.ambiguous * 100 <= histories, "{} histories were cut short", coverage.ambiguous);
 }
@@ -59,6 +60,9 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 const NORMAL_HISTORIES: u64 = 2000;
+
+/// Where nobody is slow, little is kept that a limit forbids to send.
+const SELDOM_IF_PATIENT: &str = "over the limit to resume";
 
 /// Each family sees each kind of answer and event so many times.
 const LEAST: u64 = 10;

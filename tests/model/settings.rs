@@ -76,18 +76,20 @@ fn change_bound(config: &mut Config, setting: u64, is_tight: bool, rng: &mut Rng
 }
 
 fn limit(is_tight: bool, rng: &mut Rng) -> OutputLimit {
-    let most = if is_tight || rng.chance(20) { 700 } else { 20_000 };
+    let most = if is_tight || rng.chance(20) { rng.one_of([700, 700, 4000]) } else { 20_000 };
     let hard = rng.chance(80).then(|| rng.within(1, most));
+    let longest = rng.one_of([0, 300, 2000]);
     let soft = rng.chance(70).then(|| SoftLimit {
         bytes: rng.within(1, hard.unwrap_or(most / 2)),
-        lasting: if rng.chance(20) { Duration::ZERO } else { rng.millis(0, 2000) },
+        lasting: rng.millis(0, longest),
     });
     OutputLimit { hard, soft }
 }
 
 fn pins(rng: &mut Rng) -> PinBudget {
-    let lasting = if rng.chance(10) { Duration::MAX } else { rng.millis(0, 4000) };
-    PinBudget { bytes: rng.within(0, 1200), lasting }
+    let lasting = if rng.chance(10) { Duration::MAX } else { rng.millis(0, 6000) };
+    let most = rng.one_of([300, 1200, 20_000]);
+    PinBudget { bytes: rng.within(0, most), lasting }
 }
 
 fn gate(rng: &mut Rng) -> MinReplicas {

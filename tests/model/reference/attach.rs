@@ -132,6 +132,7 @@ impl Reference {
     fn remove(&mut self, name: u64, leaves_pin: bool, fails_sync: bool) -> bool {
         let Some(index) = self.replicas.iter().position(|replica| replica.name == name) else { return false };
         let replica = self.replicas.remove(index);
+        self.timers.know(self.deadlines_of(&replica));
         if leaves_pin && replica.is_online() {
             self.leave_pin(&replica);
         }

@@ -19,7 +19,6 @@ impl Reference {
         let beats_anew = period(config) != period(&self.config);
         self.has_released = true;
         self.config = config.clone();
-        self.timers.know(self.deadlines());
         self.judge_all(Overdue::Goes);
         self.enforce_pins(Overdue::Goes);
         if self.config.sync_backoff.is_none() {

@@ -149,18 +149,17 @@ impl Reference {
         all.push((!self.outbox.deferred.is_empty()).then_some(self.now));
         all.extend(self.waiters.iter().map(|waiter| waiter.deadline));
         all.extend(self.pins.iter().map(|pin| Some(pin.until)));
-        all.extend(self.replicas.iter().map(|replica| self.silence_deadline(replica)));
-        all.extend(
-            self.replicas
-                .iter()
-                .map(|replica| self.limit().soft.and_then(|soft| past(replica.over_since?, soft.lasting))),
-        );
         let making = self.snapshots.iter().filter(|snapshot| snapshot.is_in_the_making);
         all.extend(making.map(|snapshot| past(snapshot.cut_at, self.config.snapshot_timeout)));
-        if self.config.min_replicas.to_write > 0 {
-            all.extend(self.replicas.iter().map(|replica| self.good_until(replica)));
-        }
-        all.into_iter().flatten().collect()
+        let of_replicas = self.replicas.iter().flat_map(|replica| self.deadlines_of(replica));
+        all.into_iter().flatten().chain(of_replicas).collect()
+    }
+
+    /// When it is dropped as silent or for its soft limit, or is good no more, if nothing happens.
+    pub(super) fn deadlines_of(&self, replica: &Replica) -> Vec<Timestamp> {
+        let soft = self.limit().soft.and_then(|soft| past(replica.over_since?, soft.lasting));
+        let good = (self.config.min_replicas.to_write > 0).then(|| self.good_until(replica)).flatten();
+        [self.silence_deadline(replica), soft, good].into_iter().flatten().collect()
     }
 
     /// The first moment at which a replica that is good is not, if it is not heard from.
