@@ -18,6 +18,8 @@ impl Reference {
         let period = |config: &Config| config.heartbeat.as_ref().map(|beat| beat.period);
         let beats_anew = period(config) != period(&self.config);
         self.has_released = true;
+        // Those who wait already were not asked for by this request.
+        self.outbox.acks_wanted |= config.ack_request != self.config.ack_request && !self.waiters.is_empty();
         self.config = config.clone();
         self.judge_all(Overdue::Goes);
         self.enforce_pins(Overdue::Goes);
