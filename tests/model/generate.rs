@@ -155,15 +155,18 @@ impl Host {
     fn moment(&mut self, pair: &Pair, kind: Kind, rng: &mut Rng) -> Timestamp {
         let is_timeout = matches!(kind, Kind::Timeout);
         let nanosecond = Duration::from_nanos(1);
-        let deadline = rng.pick(&pair.deadlines()).filter(|at| *at > self.now);
         let past = |at: Timestamp| at.since_origin();
         let now = past(self.now);
+        // A deadline at the end of time is not gone to.
+        let is_near = |at: &Timestamp| past(*at) > now && past(*at) < now + Duration::from_secs(3600);
+        let deadline = rng.pick(&pair.deadlines()).filter(is_near);
+        let first = pair.poll_timeout().filter(is_near).map_or(now, past);
         let next = match rng.upto(99) {
             0..45 if !is_timeout => now,
-            0..60 if is_timeout => pair.poll_timeout().map_or(now, past),
+            0..60 if is_timeout => first,
             45..60 => now + Duration::from_nanos(rng.within(1, 3_000_000)),
             60..78 => now + rng.millis(1, 600),
-            78..84 => pair.poll_timeout().map_or(now, past),
+            78..84 => first,
             84..94 => {
                 let near = [Duration::ZERO, nanosecond, nanosecond * 2];
                 deadline.map_or(now, |at| past(at) + rng.one_of(near) - nanosecond)
@@ -171,8 +174,6 @@ impl Host {
             94..97 => return Timestamp::from_origin(now.saturating_sub(rng.millis(0, 800))),
             _ => now + rng.millis(600, 4000),
         };
-        // A deadline at the end of time is not gone to.
-        let next = if next > now + Duration::from_secs(3600) { now } else { next };
         let at = Timestamp::from_origin(next);
         if !matches!(kind, Kind::Look) {
             self.now = self.now.max(at);
@@ -271,6 +272,9 @@ impl Host {
         if let Some((before, held)) = returning {
             (peer.address, peer.port) = (before.address, before.port);
             offset = if rng.chance(80) { held } else { offset };
+        }
+        if let Some(backlog) = pair.report().backlog.filter(|_| rng.chance(10)) {
+            offset = backlog.start;
         }
         let wanted = match rng.upto(99) {
             0..30 => Wanted::Everything,

@@ -64,7 +64,7 @@ fn change(config: &mut Config, setting: u64, family: Family, rng: &mut Rng) {
 fn change_bound(config: &mut Config, setting: u64, is_tight: bool, rng: &mut Rng) {
     match setting {
         11 => config.max_transfers = rng.size(1, 3),
-        12 => config.max_waiters = if is_tight { rng.size(1, 6) } else { rng.size(4, 30) },
+        12 => config.max_waiters = if is_tight { rng.size(1, 6) } else { rng.size(2, 20) },
         13 => config.max_replicas = if is_tight || rng.chance(20) { rng.size(1, 6) } else { rng.size(4, 10) },
         14 => config.max_unit = unit_bound(rng),
         15 => config.max_send = rng.size(1, 300),
@@ -76,7 +76,7 @@ fn change_bound(config: &mut Config, setting: u64, is_tight: bool, rng: &mut Rng
 }
 
 fn limit(is_tight: bool, rng: &mut Rng) -> OutputLimit {
-    let most = if is_tight || rng.chance(20) { rng.one_of([700, 700, 4000]) } else { 20_000 };
+    let most = if is_tight || rng.chance(20) { rng.one_of([300, 700, 700, 4000]) } else { 20_000 };
     let hard = rng.chance(80).then(|| rng.within(1, most));
     let longest = rng.one_of([0, 300, 2000]);
     let soft = rng.chance(70).then(|| SoftLimit {

@@ -159,7 +159,7 @@ impl Reference {
         let (budget, held) = (self.config.resume_pins, replica.held());
         let Some(until) = self.now.checked_add(budget.lasting) else { return };
         self.timers.know([until]);
-        if self.end() - held > budget.bytes || !self.is_kept(held) {
+        if self.end() - held > budget.bytes || !self.is_kept(held, replica) {
             return;
         }
         self.pins.push(Pin {
@@ -168,6 +168,7 @@ impl Reference {
             at: held,
             until,
         });
+        self.is_ambiguous |= self.doubts > 0 && self.pins.len() + self.doubts > self.config.max_replicas;
         if self.pins.len() > self.config.max_replicas {
             let deepest = self.pins.iter().map(|pin| pin.at).min();
             self.pins.retain(|pin| Some(pin.at) != deepest);
@@ -175,14 +176,18 @@ impl Reference {
     }
 
     /// Whether there was anything left to pin. What was let go of earlier in the same call only the primary knows.
-    fn is_kept(&mut self, at: u64) -> bool {
+    fn is_kept(&mut self, at: u64, by: &Replica) -> bool {
+        let holders = self.replicas.iter().filter(|replica| !replica.is_waiting()).chain([by]);
+        let places = holders.map(|replica| replica.sent).chain(self.pins.iter().map(|pin| pin.at));
+        let is_held = places.min() <= Some(at);
         let was_kept = self.kept_from.is_some_and(|from| at >= from);
-        let is_kept = self.observed.kept_from.is_none_or(|from| at >= from);
-        if was_kept && !is_kept && self.has_released {
-            self.is_ambiguous |= self.pins.len() >= self.config.max_replicas;
-            return false;
+        let is_kept_yet = self.observed.kept_from.is_none_or(|from| at >= from);
+        if !was_kept || is_held || is_kept_yet || !self.has_released {
+            return was_kept;
         }
-        was_kept
+        self.doubts += 1;
+        self.is_ambiguous |= self.pins.len() + self.doubts > self.config.max_replicas;
+        false
     }
 
     fn release_pin_of(&mut self, peer: &Peer) {

@@ -76,7 +76,9 @@ pub(crate) struct Reference {
     observed: Observed,
     /// Something was let go of in this call already.
     has_released: bool,
-    /// What follows depends on more than was observed.
+    /// Pins that may have been left in this call, and are not any more.
+    doubts: usize,
+    /// What follows depends on more than was observed: a pin that was in doubt may have been one too many.
     pub(crate) is_ambiguous: bool,
     largest_chunk: u64,
     largest_age_error: Duration,
@@ -198,6 +200,7 @@ impl Reference {
             counts: Counts::default(),
             observed: Observed::default(),
             has_released: false,
+            doubts: 0,
             is_ambiguous: false,
             largest_chunk,
             largest_age_error: Duration::ZERO,
@@ -207,7 +210,7 @@ impl Reference {
     /// Does one call, given what the primary was seen to do in it.
     pub(crate) fn apply(&mut self, input: &Input, now: Timestamp, observed: &Observed) -> Output {
         self.observed = observed.clone();
-        self.has_released = false;
+        (self.has_released, self.doubts) = (false, 0);
         if takes_time(input) {
             self.now = self.now.max(now);
         }
