@@ -22,14 +22,21 @@
 #![allow(unreachable_pub, reason = "nothing in a program can be reached from outside")]
 
 mod admin;
+mod attach;
+mod client;
+mod clients;
 mod commands;
 mod config;
 mod connection;
+mod events;
+mod figures;
 mod rdb;
 mod reply;
 mod server;
+mod session;
 mod snapshot;
 mod store;
+mod wait;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;

@@ -114,7 +114,7 @@ fn judge(
 ) -> Option<SyncForecast> {
     let unsent = bytes_in(duration, write_rate);
     let over_soft = limit.soft.and_then(|soft| time_over(soft, unsent, transfer_rate, write_rate));
-    let catches_up = transfer_rate.is_none_or(|rate| rate > write_rate);
+    let catches_up = write_rate == 0 || transfer_rate.is_none_or(|rate| rate > write_rate);
     let needed = OutputLimit {
         hard: limit.hard.map(|hard| hard.max(unsent.saturating_add(1))),
         soft: limit.soft.map(|soft| match over_soft {
@@ -245,6 +245,7 @@ mod tests {
     #[test]
     fn a_quiet_stream_fails_nobody() {
         assert_eq!(judge(Duration::MAX, None, 0, limit(1, Some((1, 0)))), None);
+        assert_eq!(judge(Duration::MAX, Some(0), 0, limit(1, None)), None, "though its replica took nothing");
     }
 
     /// Dropped at 2.56 s by a limit of 256 MB: with the size of the image known, all of it is known.

@@ -6,6 +6,7 @@ use crate::raw::RawClient;
 use crate::server::{Program, Server};
 use crate::wait::wait_until_equal;
 
+/// T19.
 #[test]
 #[ignore = "needs redis-server"]
 fn attach_under_load_ends_with_equal_data_after_an_end_marked_snapshot() {
@@ -34,6 +35,7 @@ fn attaches_under_load(diskless: &str, framing: &str) {
     assert_eq!(primary.info().syncs().full, 1);
 }
 
+/// T70.
 #[test]
 #[ignore = "needs redis-server"]
 fn a_value_of_64_mib_travels_in_the_snapshot_and_in_the_stream() {

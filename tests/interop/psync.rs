@@ -125,7 +125,7 @@ fn a_replica_that_names_no_capability_is_resumed_by_a_bare_continue(program: Pro
     assert_eq!(RawClient::connect(stream.primary.port()).ask(&request), "+CONTINUE");
 }
 
-/// R46, R94.
+/// R46, R94, T62.
 fn a_command_on_a_replicas_link_ends_it(program: Program) {
     let mut stream = Stream::start(program);
     stream.write("SET", "key", "value");

@@ -29,6 +29,7 @@ fn the_offset_told_is_that_of_the_cut() {
     assert_eq!(host.flush(replica), b" and after");
 }
 
+/// T51.
 #[test]
 fn all_who_wait_share_one_snapshot() {
     let mut host = Host::new(|_| ());
@@ -151,7 +152,7 @@ fn one_that_takes_no_end_mark_is_left_for_the_next_snapshot() {
     assert_eq!(transfers, [(marked, first.snapshot), (plain, second.snapshot), (silent, second.snapshot)]);
 }
 
-/// R82: they come back by themselves.
+/// R82, T56 and T57: they come back by themselves, and then a new one is asked for.
 #[test]
 fn a_failed_snapshot_drops_those_who_shared_it_and_nobody_else() {
     let mut host = Host::new(|_| ());
@@ -167,6 +168,8 @@ fn a_failed_snapshot_drops_those_who_shared_it_and_nobody_else() {
     assert_eq!(host.events(), [dropped(first), dropped(second), dropped(waits), over]);
     assert!(host.is_attached(online));
     assert!(host.primary.handle_snapshot_failed(cut.snapshot, host.now).is_err());
+    host.newcomer();
+    assert_eq!(host.events(), [wanted(1, true)]);
 }
 
 #[test]
