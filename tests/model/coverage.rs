@@ -7,7 +7,7 @@ use headwater::{
     SnapshotError, WaitEnd, WaitEnded, WaitError, WriteRefused,
 };
 
-use crate::reference::{AckFault, Output, SentFault, Told};
+use crate::reference::{AckFault, Input, KEPT_WHOLE_FROM, Output, Piece, SentFault, Told};
 
 #[derive(Debug, Default)]
 pub(crate) struct Coverage {
@@ -17,9 +17,9 @@ pub(crate) struct Coverage {
 }
 
 impl Coverage {
-    pub(crate) fn note(&mut self, output: &Output) {
+    pub(crate) fn note(&mut self, input: &Input, output: &Output) {
         self.calls += 1;
-        if let Some(kind) = kind(output) {
+        for kind in kind(output).into_iter().chain(handed_over(input, output)) {
             *self.seen.entry(kind).or_default() += 1;
         }
     }
@@ -53,6 +53,8 @@ pub(crate) const KINDS: &[&str] = &[
     "appended",
     "not appended",
     "written",
+    "appended whole",
+    "put whole",
     "nothing written",
     "panicked",
     "not enough replicas",
@@ -124,6 +126,20 @@ pub(crate) const KINDS: &[&str] = &[
     "send",
     "no event",
 ];
+
+fn handed_over(input: &Input, output: &Output) -> Option<&'static str> {
+    let is_whole = |bytes: &Vec<u8>| bytes.len() >= KEPT_WHOLE_FROM;
+    let is_piece = |piece: &Piece| matches!(piece, Piece::PutShared(bytes) if is_whole(bytes));
+    match (input, output) {
+        (Input::AppendShared(unit), Output::Appended(Some(_))) if is_whole(unit) => Some("appended whole"),
+        (Input::Write(unit) | Input::WriteUngated(unit), Output::Written(Ok(written)))
+            if written.end.is_some() && unit.pieces.iter().any(is_piece) =>
+        {
+            Some("put whole")
+        }
+        _ => None,
+    }
+}
 
 fn kind(output: &Output) -> Option<&'static str> {
     Some(match output {

@@ -11,7 +11,7 @@ use headwater::{
 };
 
 use crate::pair::Pair;
-use crate::reference::{Input, Output, Piece, Told, Unit, Writer};
+use crate::reference::{Input, KEPT_WHOLE_FROM, Output, Piece, Told, Unit, Writer};
 use crate::rng::Rng;
 use crate::settings::{Family, vary};
 
@@ -186,7 +186,8 @@ impl Host {
             Kind::Attach => self.attach(pair, rng),
             Kind::Write if rng.chance(80) => Input::Write(self.unit(pair, rng)),
             Kind::Write => Input::WriteUngated(self.unit(pair, rng)),
-            Kind::Append => Input::Append(self.bytes(pair, rng)),
+            Kind::Append if rng.chance(60) => Input::Append(self.bytes(pair, rng)),
+            Kind::Append => Input::AppendShared(self.bytes(pair, rng)),
             Kind::Look if rng.chance(50) => Input::AdmitWrite,
             Kind::Look => Input::GoodAt(self.offset(pair, rng)),
             Kind::Wait => self.wait(pair, rng),
@@ -301,15 +302,20 @@ impl Host {
     }
 
     fn unit(&mut self, pair: &Pair, rng: &mut Rng) -> Unit {
-        let mut pieces = vec![Piece::Put(self.bytes(pair, rng))];
+        let mut pieces = vec![self.piece(pair, rng)];
         if rng.chance(10) {
-            pieces.push(Piece::Put(self.bytes(pair, rng)));
+            pieces.push(self.piece(pair, rng));
         }
         if rng.chance(6) {
             let index = rng.size(0, pieces.len());
             pieces.insert(index, Piece::Clear);
         }
         Unit { pieces, panics: rng.upto(999) < 4 }
+    }
+
+    fn piece(&mut self, pair: &Pair, rng: &mut Rng) -> Piece {
+        let bytes = self.bytes(pair, rng);
+        if rng.chance(60) { Piece::Put(bytes) } else { Piece::PutShared(bytes) }
     }
 
     /// Mostly a few, or as many as bring somebody to a limit, or one more or less.
@@ -323,6 +329,7 @@ impl Host {
         let len = match rng.upto(99) {
             0..70 => rng.size(0, 30),
             70..85 => rng.size(0, 200),
+            90.. if config.max_unit >= KEPT_WHOLE_FROM => KEPT_WHOLE_FROM + rng.size(0, 600) - 200,
             85..97 if missing < 3000 => usize::try_from(missing).expect("small"),
             97 if config.max_unit < 3000 => config.max_unit + rng.size(0, 1),
             _ => rng.size(0, 60),
@@ -371,7 +378,10 @@ fn ack(report: Option<&ReplicaReport>, pair: &Pair, rng: &mut Rng) -> Ack {
     let end = pair.report().end.get();
     let sent = report.map_or(end, |report| end - report.unsent);
     let acked = report.and_then(|report| report.acked).map_or(0, Offset::get);
+    let is_lent = report.is_none_or(|report| report.unsent > 0 || report.state == ReplicaState::Online);
     let applied = match rng.upto(99) {
+        // Without any of the stream.
+        0..94 if !is_lent => acked,
         0..45 => sent,
         45..60 => acked + rng.upto(sent.saturating_sub(acked)),
         60..75 => acked,

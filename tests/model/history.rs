@@ -25,7 +25,7 @@ pub(crate) fn check(family: Family, seed: u64) -> Coverage {
     run.try_all(&shortest);
     let history: Vec<_> = run.log.iter().map(|line| format!("  {line}\n")).collect();
     panic!(
-        "{family:?}, seed {seed}, after\n{:#?}\n{}the first difference: {}",
+        "HEADWATER_SEED={seed}, {family:?}: from\n{:#?}\n{}the first difference: {}",
         run.first_config,
         history.concat(),
         run.difference.unwrap_or_default()
@@ -106,7 +106,7 @@ impl Run {
             self.log.push(format!("{:?} {input:?}", at.since_origin()));
         }
         let output = self.pair.apply(input, at)?;
-        self.coverage.note(&output);
+        self.coverage.note(input, &output);
         self.host.note(input, &output);
         Ok(output)
     }

@@ -153,6 +153,9 @@ impl Pair {
             Input::Write(unit) => self.write(unit, true, now),
             Input::WriteUngated(unit) => self.write(unit, false, now),
             Input::Append(unit) => Output::Appended(self.primary.append(unit, now)),
+            Input::AppendShared(unit) => {
+                Output::Appended(self.primary.append_shared(unit.clone().into(), now))
+            }
             Input::AdmitWrite => Output::Admitted(self.primary.admit_write(now)),
             Input::GoodAt(offset) => {
                 Output::Good { good: self.primary.good(now), holding: self.primary.good_at(*offset, now) }
@@ -258,6 +261,7 @@ impl Pair {
             for piece in &unit.pieces {
                 match piece {
                     Piece::Put(bytes) => open.put(bytes),
+                    Piece::PutShared(bytes) => open.put_shared(bytes.clone().into()),
                     Piece::Clear => open.clear(),
                 }
             }

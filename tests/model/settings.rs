@@ -44,7 +44,10 @@ pub(crate) fn vary(config: &Config, family: Family, rng: &mut Rng) -> Config {
 fn change(config: &mut Config, setting: u64, family: Family, rng: &mut Rng) {
     let is_tight = family == Family::Tight;
     match setting {
-        0 => config.backlog_capacity = rng.size(1, if is_tight { 300 } else { 3000 }),
+        0 => {
+            let most = rng.one_of([3000, 3000, 3000, 40_000]);
+            config.backlog_capacity = rng.size(1, if is_tight { 300 } else { most });
+        }
         1 => config.output_limit = limit(is_tight, rng),
         2 => config.resume_pins = pins(rng),
         3 => config.min_replicas = gate(rng),
@@ -66,7 +69,8 @@ fn change_bound(config: &mut Config, setting: u64, is_tight: bool, rng: &mut Rng
         11 => config.max_transfers = rng.size(1, 3),
         12 => config.max_waiters = if is_tight { rng.size(1, 6) } else { rng.size(2, 20) },
         13 => config.max_replicas = if is_tight || rng.chance(20) { rng.size(1, 6) } else { rng.size(4, 10) },
-        14 => config.max_unit = unit_bound(rng),
+        14 if is_tight || rng.chance(80) => config.max_unit = unit_bound(rng),
+        14 => config.max_unit = rng.size(15_000, 50_000),
         15 => config.max_send = rng.size(1, 300),
         _ => {
             let ttl = if is_tight { rng.millis(0, 1500) } else { rng.millis(1000, 20_000) };
@@ -76,7 +80,11 @@ fn change_bound(config: &mut Config, setting: u64, is_tight: bool, rng: &mut Rng
 }
 
 fn limit(is_tight: bool, rng: &mut Rng) -> OutputLimit {
-    let most = if is_tight || rng.chance(20) { rng.one_of([300, 700, 700, 4000]) } else { 20_000 };
+    let most = if is_tight || rng.chance(20) {
+        rng.one_of([300, 700, 700, 4000])
+    } else {
+        rng.one_of([20_000, 20_000, 100_000])
+    };
     let hard = rng.chance(80).then(|| rng.within(1, most));
     let longest = rng.one_of([0, 300, 2000]);
     let soft = rng.chance(70).then(|| SoftLimit {

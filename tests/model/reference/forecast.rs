@@ -70,12 +70,12 @@ impl SyncRecord {
         }
     }
 
-    /// The next sync, if it is expected to fail: what is written meanwhile reaches a limit, or comes faster than the
-    /// replica takes it.
+    /// The next sync, if it is expected to fail: what is written meanwhile reaches a limit, or comes no slower than
+    /// the replica takes it.
     pub(super) fn forecast(&self, write_rate: u64, limit: OutputLimit) -> Option<Forecast> {
         let (duration, transfer_rate) = (self.duration?, self.transfer_rate);
         let unsent = u64::try_from(u128::from(write_rate) * duration.as_millis() / 1000).unwrap_or(u64::MAX);
-        let catches_up = transfer_rate.is_none_or(|rate| rate > write_rate);
+        let catches_up = write_rate == 0 || transfer_rate.is_none_or(|rate| rate > write_rate);
         let needed = OutputLimit {
             hard: limit.hard.map(|hard| hard.max(unsent.saturating_add(1))),
             soft: limit.soft.map(|soft| self.needed_soft(soft, unsent, write_rate)),

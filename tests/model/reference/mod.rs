@@ -8,7 +8,7 @@
 //! Three things are not promised exactly, so that the primary need not look at everybody each time. Here the model is
 //! told what the primary did ([`Observed`]), and holds it against the bound:
 //!
-//! - the backlog lets go in whole chunks ([`Reference::check_kept`]);
+//! - the backlog lets go in whole chunks and payloads ([`Reference::check_kept`]);
 //! - what has become due while the host did not call `handle_timeout` may be done by a unit that is judged earlier: the
 //!   drop of a replica over its soft limit for too long, the end of a pin;
 //! - ages of bytes come from samples ([`Reference::check_ages`]), and `poll_timeout` may be early
@@ -28,6 +28,7 @@ mod waits;
 mod words;
 
 pub(crate) use attach::mix;
+pub(crate) use stream::KEPT_WHOLE_FROM;
 pub(crate) use words::*;
 
 use std::time::Duration;
@@ -80,7 +81,8 @@ pub(crate) struct Reference {
     doubts: usize,
     /// What follows depends on more than was observed: a pin that was in doubt may have been one too many.
     pub(crate) is_ambiguous: bool,
-    largest_chunk: u64,
+    /// What the backlog lets go of at once, at most.
+    largest_piece: u64,
     largest_age_error: Duration,
 }
 
@@ -172,7 +174,7 @@ struct Failure {
 
 impl Reference {
     pub(crate) fn new(config: Config, id: ReplicationId, now: Timestamp) -> Self {
-        let largest_chunk = stream::chunk_of(&config);
+        let largest_piece = stream::chunk_of(&config);
         Self {
             config,
             now,
@@ -202,7 +204,7 @@ impl Reference {
             has_released: false,
             doubts: 0,
             is_ambiguous: false,
-            largest_chunk,
+            largest_piece,
             largest_age_error: Duration::ZERO,
         }
     }
@@ -243,6 +245,7 @@ impl Reference {
             Input::Write(unit) => Output::Written(self.write(unit)),
             Input::WriteUngated(unit) => Output::Written(self.write_ungated(unit)),
             Input::Append(unit) => Output::Appended(self.append(unit)),
+            Input::AppendShared(unit) => Output::Appended(self.append_shared(unit)),
             Input::AdmitWrite => Output::Admitted(self.admit_write(now)),
             Input::GoodAt(offset) => self.good_at(*offset, now),
             Input::WriteTo { replica, writer } => Output::Wrote(self.write_to(*replica, *writer)),

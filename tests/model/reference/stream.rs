@@ -43,11 +43,12 @@ impl Reference {
                     put = Some(Vec::new());
                     self.context += 1;
                 }
-                Piece::Put(bytes) if is_wanted => {
+                Piece::Put(bytes) | Piece::PutShared(bytes) if is_wanted => {
                     let fits = |all: &Vec<u8>| all.len() + bytes.len() <= self.config.max_unit;
                     put = put.filter(fits).map(|all| [&all[..], bytes].concat());
+                    self.note_handed_over(piece);
                 }
-                Piece::Put(_) => {}
+                Piece::Put(_) | Piece::PutShared(_) => {}
             }
         }
         put
@@ -60,6 +61,19 @@ impl Reference {
         }
         self.grow(unit);
         Some(at(self.end()))
+    }
+
+    pub(super) fn append_shared(&mut self, unit: &[u8]) -> Option<Offset> {
+        self.note_handed_over(&Piece::PutShared(unit.to_vec()));
+        self.append(unit)
+    }
+
+    fn note_handed_over(&mut self, piece: &Piece) {
+        if let Piece::PutShared(bytes) = piece
+            && bytes.len() >= KEPT_WHOLE_FROM
+        {
+            self.largest_piece = self.largest_piece.max(bytes.len() as u64);
+        }
     }
 
     pub(super) fn admit_write(&self, now: Timestamp) -> Result<(), WriteRefused> {
@@ -229,7 +243,7 @@ impl Reference {
         cursors.chain(pins).fold(by_capacity, u64::min)
     }
 
-    /// Nothing that is needed is ever let go of, and of the rest less than two chunks stay.
+    /// Nothing that is needed is ever let go of, and of the rest less than two chunks stay, or payloads handed over.
     pub(crate) fn check_kept(&mut self, observed: &Observed) -> Result<(), String> {
         let (Some(before), Some(from)) = (self.kept_from, observed.kept_from) else {
             return expect(self.kept_from.is_some() == observed.kept_from.is_some(), || {
@@ -239,9 +253,9 @@ impl Reference {
         let needed = self.needed_from();
         expect(from >= before, || format!("what is kept begins at {from}, and did at {before}"))?;
         expect(from == before || from <= needed, || format!("{needed} is needed, kept is only from {from}"))?;
-        self.largest_chunk = self.largest_chunk.max(chunk_of(&self.config));
+        self.largest_piece = self.largest_piece.max(chunk_of(&self.config));
         let surplus = needed.saturating_sub(from);
-        expect(surplus < 2 * self.largest_chunk, || format!("{surplus} bytes more are kept than needed"))?;
+        expect(surplus < 2 * self.largest_piece, || format!("{surplus} bytes more are kept than needed"))?;
         self.kept_from = Some(from);
         Ok(())
     }
@@ -263,5 +277,8 @@ pub(super) fn expect(is_so: bool, otherwise: impl FnOnce() -> String) -> Result<
 pub(super) fn chunk_of(config: &Config) -> u64 {
     (config.backlog_capacity as u64 / 16).clamp(64, 64 << 10)
 }
+
+/// A payload that is handed over is kept as it is from this length on.
+pub(crate) const KEPT_WHOLE_FROM: usize = 16 << 10;
 
 const SAMPLE_PERIOD: Duration = Duration::from_millis(1);

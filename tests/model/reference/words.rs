@@ -11,20 +11,40 @@ use headwater::{
 /// One call. Replicas and waiters go by their tags, snapshots by their number, from 1.
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
-    Attach { wanted: Wanted, peer: Peer },
-    Detach { replica: u64, how: Detach },
+    Attach {
+        wanted: Wanted,
+        peer: Peer,
+    },
+    Detach {
+        replica: u64,
+        how: Detach,
+    },
     Write(Unit),
     WriteUngated(Unit),
     Append(Vec<u8>),
+    /// A payload that is handed over, and may be kept without a copy.
+    AppendShared(Vec<u8>),
     AdmitWrite,
     GoodAt(Offset),
-    Ack { replica: u64, ack: Ack },
+    Ack {
+        replica: u64,
+        ack: Ack,
+    },
     Alive(u64),
-    WriteTo { replica: u64, writer: Writer },
+    WriteTo {
+        replica: u64,
+        writer: Writer,
+    },
     TakeBatch(u64),
-    BatchWritten { replica: u64, written: usize },
+    BatchWritten {
+        replica: u64,
+        written: usize,
+    },
     Unsent(u64),
-    Sent { replica: u64, bytes: usize },
+    Sent {
+        replica: u64,
+        bytes: usize,
+    },
     Wait(Wait),
     CancelWait(u64),
     EndWaits,
@@ -32,7 +52,10 @@ pub(crate) enum Input {
     BeginSnapshot(Image),
     SnapshotReady(u64),
     SnapshotFailed(u64),
-    SnapshotProgress { replica: u64, sent: u64 },
+    SnapshotProgress {
+        replica: u64,
+        sent: u64,
+    },
     SnapshotSent(u64),
     SupplyId(ReplicationId),
     Reconfigure(Box<Config>),
@@ -51,6 +74,7 @@ pub(crate) struct Unit {
 #[derive(Clone, Debug)]
 pub(crate) enum Piece {
     Put(Vec<u8>),
+    PutShared(Vec<u8>),
     Clear,
 }
 
