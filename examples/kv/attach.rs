@@ -31,6 +31,7 @@ pub fn sync(server: &mut Server, client: &mut Client) -> Answer {
 pub fn hear_replica(server: &mut Server, client: &mut Client, key: ReplicaKey, command: &Command) -> Answer {
     let words: Vec<&[u8]> = command.args().collect();
     let name = words.first().map(|name| name.to_ascii_lowercase()).unwrap_or_default();
+    client.last_heard = (server.now, "replconf");
     // What is wrong with an ack, or with a replica that is gone, comes as an event.
     match name.as_slice() {
         b"" => drop(server.primary.handle_alive(key, server.now)),

@@ -2,8 +2,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use headwater::Heartbeat;
 use headwater::wire::{self, ClientLimits, memory_size};
+use headwater::{Backoff, Heartbeat};
 
 /// The settings, which have the names of Redis's directives on the command line and in CONFIG.
 #[derive(Clone)]
@@ -94,10 +94,12 @@ impl Config {
             "repl-diskless-sync-delay" => replication.snapshot_delay = seconds(value, 0)?,
             "repl-resume-budget" => replication.resume_pins.bytes = bytes(value)?,
             "repl-resume-time" => replication.resume_pins.lasting = seconds(value, 0)?,
-            "min-replicas-to-write" => {
-                replication.min_replicas.to_write =
-                    usize::try_from(number(value, 0, MOST)?).unwrap_or(usize::MAX);
+            "repl-sync-backoff" => {
+                let most = Some(seconds(value, 0)?).filter(|most| !most.is_zero());
+                replication.sync_backoff = most.map(|most| Backoff { most, ..Backoff::default() });
             }
+            "repl-max-transfers" => replication.max_transfers = count(value, 1)?,
+            "min-replicas-to-write" => replication.min_replicas.to_write = count(value, 0)?,
             "min-replicas-max-lag" => replication.min_replicas.max_lag = seconds(value, 0)?,
             _ => return Err("there is no such option".to_owned()),
         }
@@ -122,6 +124,11 @@ impl Config {
             ("repl-diskless-sync-delay", seconds(replication.snapshot_delay)),
             ("repl-resume-budget", replication.resume_pins.bytes.to_string()),
             ("repl-resume-time", seconds(replication.resume_pins.lasting)),
+            (
+                "repl-sync-backoff",
+                seconds(replication.sync_backoff.map_or(Duration::ZERO, |backoff| backoff.most)),
+            ),
+            ("repl-max-transfers", replication.max_transfers.to_string()),
             ("min-replicas-to-write", replication.min_replicas.to_write.to_string()),
             ("min-replicas-max-lag", seconds(replication.min_replicas.max_lag)),
             ("client-output-buffer-limit", self.output_limits.to_string()),
@@ -142,6 +149,10 @@ fn between(number: i64, least: i64, most: i64) -> Result<i64, String> {
     is_within
         .then_some(number)
         .ok_or_else(|| format!("argument must be between {least} and {most} inclusive"))
+}
+
+fn count(text: &str, least: i64) -> Result<usize, String> {
+    number(text, least, MOST).map(|count| usize::try_from(count).unwrap_or(usize::MAX))
 }
 
 fn seconds(text: &str, least: i64) -> Result<Duration, String> {

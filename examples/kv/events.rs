@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use headwater::wire::ClientLimits;
 use headwater::{
-    Cut, Event, Framing, MinReplicas, NotEnoughReplicas, ReplicaKey, ReplicationId, SnapshotKey, SyncForecast,
+    Cut, Event, Framing, MinReplicas, NotEnoughReplicas, OutputLimit, ReplicaKey, ReplicationId, SnapshotKey,
+    SoftLimit, SyncForecast,
 };
 use tokio::task;
 use tracing::{info, warn};
@@ -47,14 +48,16 @@ impl Server {
         let settings =
             format!("min-replicas-to-write {to_write}, min-replicas-max-lag {}", max_lag.as_secs());
         match verdict {
-            Ok(good) => info!("writes are let in again, {good} replicas are good ({settings})"),
+            Ok(good) => info!("writes are let in again, good replicas: {good} ({settings})"),
             Err(refused) => warn!("writes are refused: {refused} ({settings})"),
         }
     }
 
     fn log_forecast(&self, forecast: &SyncForecast) {
-        let needed = forecast.needed.map(|replica| ClientLimits { replica, ..self.config.output_limits });
-        let remedy = needed.map(|limits| format!(" (client-output-buffer-limit \"{limits}\")"));
+        let remedy = forecast.needed.map(|needed| {
+            let limits = ClientLimits { replica: with_room(needed), ..self.config.output_limits };
+            format!(" (with a quarter to spare: client-output-buffer-limit \"{limits}\")")
+        });
         warn!("the next sync is expected to fail: {forecast}{}", remedy.unwrap_or_default());
     }
 
@@ -105,4 +108,11 @@ impl Server {
             let _ = client.link.outputs.send(output);
         }
     }
+}
+
+/// The next sync may take longer than the one that the forecast is by, or more may be written.
+fn with_room(OutputLimit { hard, soft }: OutputLimit) -> OutputLimit {
+    let with_room =
+        |SoftLimit { bytes, lasting }| SoftLimit { bytes, lasting: lasting.saturating_add(lasting / 4) };
+    OutputLimit { hard: hard.map(|bytes| bytes.saturating_add(bytes / 4)), soft: soft.map(with_room) }
 }

@@ -2,6 +2,7 @@ use std::{fs, process};
 
 use headwater::info::{self, Flavour};
 
+use crate::client::Class;
 use crate::commands::is;
 use crate::reply::Reply;
 use crate::server::{Server, Stats};
@@ -23,7 +24,8 @@ fn sections(server: &Server) -> [String; 5] {
     let report = primary.report(*now);
     let (rss, up) = (resident_bytes(), now.since_origin().as_secs());
     let Stats { connections, commands, expired } = stats;
-    let clients = clients.len() + 1 - report.replicas.len(); // the one that asks is taken out
+    let clients = clients.values().filter(|client| client.class() == Class::Normal).count();
+    let clients = clients + 1; // the one that asks is taken out
     [
         format!("# Server\r\nredis_version:{REDIS_VERSION}\r\nprocess_id:{}\r\n", process::id())
             + &format!("tcp_port:{}\r\nuptime_in_seconds:{up}\r\n", config.port),

@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct SyncForecast {
-    /// From the cut until a replica has the image. At least this, if no sync has come to its end yet.
+    /// From the cut until a replica has the image, or at least this: until its limit ended a sync, if that was later.
     pub duration: Duration,
     /// Bytes a second that enter the stream.
     pub write_rate: u64,
@@ -70,7 +70,12 @@ impl SyncRecord {
         self.note_rate(progress);
         let whole = progress.size.zip(self.transfer_rate).and_then(|(size, rate)| time_for(size, rate));
         let expected = whole.map_or(progress.elapsed, |whole| self.making.saturating_add(whole));
-        self.duration = self.duration.max(Some(expected.max(progress.elapsed)));
+        self.note_outlasted(expected.max(progress.elapsed));
+    }
+
+    /// A sync that failed was, or would have been, under way for so long.
+    pub(crate) fn note_outlasted(&mut self, elapsed: Duration) {
+        self.duration = self.duration.max(Some(elapsed));
     }
 
     /// Whether the next sync will fail, as far as is known.

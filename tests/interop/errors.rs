@@ -5,7 +5,6 @@ use crate::server::{Program, Server};
 
 of_both! {
     a_malformed_command_gets_the_words_of_redis,
-    a_refused_setting_changes_nothing,
 }
 
 /// R119, R120, R164.
@@ -46,43 +45,6 @@ fn a_malformed_command_gets_the_words_of_redis(program: Program) {
     assert_eq!(client.ask("WAIT -1 0"), ":0");
 }
 
-/// R118 to R121.
-fn a_refused_setting_changes_nothing(program: Program) {
-    let primary = Server::primary(program, &[]);
-    let mut client = RawClient::connect(primary.port());
-    let limits = "client-output-buffer-limit";
-    let bad_limit = "Error in hard, soft or soft_seconds setting in buffer limit configuration.";
-    let bad_class = "Invalid client class specified in buffer limit configuration.";
-    let too_few = "Wrong number of arguments in buffer limit configuration.";
-    for (name, value, why) in [
-        (limits, "replica 1mb 1mb", too_few),
-        (limits, "replica 1mb 1mb 1 pubsub", too_few),
-        (limits, "friend 1mb 1mb 1", bad_class),
-        (limits, "master 1mb 1mb 1", bad_class),
-        (limits, "replica 1tb 1mb 1", bad_limit),
-        (limits, "replica -1 0 0", bad_limit),
-        (limits, "replica 2mb 1mb 1s", bad_limit),
-        (limits, "replica 2mb 1mb 1 pubsub 1x 0 0", bad_limit),
-        ("min-replicas-to-write", "-1", "argument must be between 0 and 2147483647 inclusive"),
-        ("min-replicas-to-write", "all", "argument couldn't be parsed into an integer"),
-        ("min-replicas-max-lag", "2147483648", "argument must be between 0 and 2147483647 inclusive"),
-        ("repl-timeout", "0", "argument must be between 1 and 2147483647 inclusive"),
-        ("repl-ping-replica-period", "0", "argument must be between 1 and 2147483647 inclusive"),
-        ("repl-backlog-size", "0", "argument must be between 1 and 9223372036854775807 inclusive"),
-        ("repl-backlog-size", "much", "argument must be a memory value"),
-        ("repl-diskless-sync", "maybe", "argument must be 'yes' or 'no'"),
-    ] {
-        let before = setting(&mut client, name);
-        let answer = client.ask(&format!("CONFIG SET {name} \"{value}\""));
-        let expected = format!("-ERR CONFIG SET failed (possibly related to argument '{name}') - {why}");
-        assert_eq!(answer, expected, "{name} {value}");
-        assert_eq!(setting(&mut client, name), before, "{name} {value}");
-    }
-    assert_eq!(client.ask(&format!("CONFIG SET {limits} \"slave 4mb 2MB 7 normal 0 0 0\"")), "+OK");
-    let expected = "normal 0 0 0 slave 4194304 2097152 7 pubsub 33554432 8388608 60";
-    assert_eq!(setting(&mut client, limits), expected);
-}
-
 /// A limit that can never act, which a real server takes, and a time past the end of time, for which it waits.
 #[test]
 fn kv_refuses_more_than_a_real_server() {
@@ -113,11 +75,4 @@ fn waitaof_is_refused_without_an_append_only_file() {
     assert_eq!(both, ("*2".to_owned(), ":0".to_owned(), ":0".to_owned()));
     let mut acked = RawClient::connect(primary.port());
     assert_eq!(acked.ask("WAITAOF 0 1 1"), "*2", "without a replica it times out");
-}
-
-/// The value that CONFIG GET tells.
-fn setting(client: &mut RawClient, name: &str) -> String {
-    assert_eq!(client.ask(&format!("CONFIG GET {name}")), "*2");
-    let words = [(); 4].map(|()| client.line());
-    words[3].clone()
 }

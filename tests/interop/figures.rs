@@ -73,7 +73,7 @@ fn client_list_tells_what_waits_for_a_stopped_replica() {
     replica.resume();
     wait_in_step(&primary, &replica);
     wait_until_equal("empty output", true, || {
-        redis_cli(&primary, &["CLIENT", "LIST", "TYPE", "replica"]).contains(" oll=0 omem=0 ")
+        redis_cli(&primary, &["CLIENT", "LIST", "TYPE", "replica"]).contains(" oll=0 omem=0 cmd=replconf ")
     });
 }
 

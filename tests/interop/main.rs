@@ -9,8 +9,9 @@
     reason = "real servers need real clocks, sockets and threads"
 )]
 
-/// Makes of each check, a function of a [`server::Program`], a test of `kv` and one of the control. Those `with replicas`
-/// attach a real one.
+/// Makes of each check, a function of a [`server::Program`], a test of `kv` and one of the control.
+///
+/// Those `with replicas` attach a real one.
 macro_rules! of_both {
     (with replicas: $($check:ident),+ $(,)?) => {
         mod kv {
@@ -65,5 +66,6 @@ mod live_link;
 mod malformed;
 mod psync;
 mod resume;
+mod settings;
 mod slow_replicas;
 mod waits;

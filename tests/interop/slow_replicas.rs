@@ -84,7 +84,8 @@ fn a_load_that_outruns_the_limits_is_told_with_the_setting_that_helps() {
 
 /// A primary whose snapshot takes seconds on a slow link, and that link.
 fn slow_primary(limit: &str) -> (Server, Proxy) {
-    let primary = Server::primary(Program::Kv, &["--client-output-buffer-limit", limit]);
+    let options = ["--client-output-buffer-limit", limit, "--repl-sync-backoff", "1"];
+    let primary = Server::primary(Program::Kv, &options);
     let mut client = primary.client();
     for key in 0..IMAGE_KEYS {
         let value = vec![b'x'; 1 << 20];

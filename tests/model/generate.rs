@@ -277,6 +277,10 @@ impl Host {
         if let Some(backlog) = pair.report().backlog.filter(|_| rng.chance(10)) {
             offset = backlog.start;
         }
+        if rng.chance(20) {
+            let furthest = most_behind(pair).saturating_sub(rng.upto(1));
+            offset = Offset::new(pair.report().end.get().saturating_sub(furthest)).expect("small");
+        }
         let wanted = match rng.upto(99) {
             0..30 => Wanted::Everything,
             30..33 => Wanted::Unrecognised,
@@ -351,8 +355,7 @@ impl Host {
         let replica = rng.size(0, report.replicas.len().max(1) - 1);
         let replica = report.replicas.get(replica);
         let acked = replica.and_then(|replica| replica.acked).map_or(end, Offset::get);
-        let hard = pair.config().output_limit.hard.unwrap_or(end).max(pair.config().backlog_capacity as u64);
-        let limit = end.saturating_sub(hard.saturating_add(pair.config().backlog_capacity as u64));
+        let limit = end.saturating_sub(most_behind(pair));
         let fsynced = report.local_fsynced.map_or(0, Offset::get);
         let sent = end - replica.map_or(0, |replica| replica.unsent);
         let (kept, any) = (rng.within(start, end), rng.upto(end));
@@ -371,6 +374,12 @@ impl Host {
         self.ids.push(id);
         id
     }
+}
+
+/// Who is one byte less behind may resume.
+fn most_behind(pair: &Pair) -> u64 {
+    let (credit, hard) = (pair.config().backlog_capacity as u64, pair.config().output_limit.hard);
+    hard.unwrap_or_else(|| pair.report().end.get()).max(credit).saturating_add(credit)
 }
 
 /// Mostly what a replica may say, and near what it said before or was sent.

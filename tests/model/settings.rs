@@ -96,7 +96,7 @@ fn limit(is_tight: bool, rng: &mut Rng) -> OutputLimit {
 
 fn pins(rng: &mut Rng) -> PinBudget {
     let lasting = if rng.chance(10) { Duration::MAX } else { rng.millis(0, 6000) };
-    let most = rng.one_of([300, 1200, 20_000]);
+    let most = rng.one_of([20, 300, 1200, 20_000]);
     PinBudget { bytes: rng.within(0, most), lasting }
 }
 
@@ -110,7 +110,8 @@ fn heartbeat(rng: &mut Rng) -> Heartbeat {
 }
 
 fn backoff(rng: &mut Rng) -> Backoff {
-    Backoff { first: rng.millis(0, 900), most: rng.millis(0, 4000) }
+    let most = rng.one_of([4000, 4000, 60_000]);
+    Backoff { first: rng.millis(0, 900), most: rng.millis(0, most) }
 }
 
 fn unit_bound(rng: &mut Rng) -> usize {

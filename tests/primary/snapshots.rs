@@ -285,3 +285,29 @@ fn shorter_periods_take_effect_at_once() {
     assert_eq!(host.pass(seconds(1)), [Event::KeepAlive(replica)]);
     assert_eq!(host.pass(seconds(1)), [wanted(1, true), Event::KeepAlive(replica)]);
 }
+
+/// The image went out in time, but then its replica took long to load it.
+#[test]
+fn a_replica_dropped_before_it_has_caught_up_makes_the_next_sync_unlikely() {
+    let limit = OutputLimit { hard: Some(500), soft: None };
+    let mut host = Host::new(|config| (config.backlog_capacity, config.output_limit) = (100, limit));
+    let replica = host.newcomer();
+    let (cut_at, cut) = (host.now, host.begin(SIZED));
+    host.ready(&cut);
+    host.pass(seconds(1));
+    host.sent(replica);
+    while host.is_attached(replica) {
+        host.pass(seconds(1));
+        host.append(&[b'x'; 100]);
+    }
+    let lasted = host.now.saturating_since(cut_at);
+    assert!(lasted > seconds(4), "{lasted:?}");
+    host.newcomer();
+    let unlikely = host.events().into_iter().find_map(|event| match event {
+        Event::SyncUnlikely(forecast) => Some(forecast),
+        _ => None,
+    });
+    let unlikely = unlikely.unwrap();
+    assert_eq!((unlikely.duration, unlikely.limit), (lasted, limit));
+    assert!(unlikely.needed.unwrap().hard > limit.hard, "{unlikely:?}");
+}
