@@ -50,7 +50,7 @@ impl Reference {
     /// Its sync has succeeded once it holds what was written meanwhile.
     fn end_sync(&mut self, name: u64, ack: Ack) {
         let Some(replica) = self.find_mut(name) else { return };
-        if replica.synced_at.take_if(|end| ack.applied.get() >= *end).is_some() {
+        if replica.synced_at.take_if(|(end, _)| ack.applied.get() >= *end).is_some() {
             let replica = replica.clone();
             self.failures.retain(|failure: &Failure| !failure.is_of(&replica));
         }

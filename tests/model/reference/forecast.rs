@@ -61,7 +61,12 @@ impl SyncRecord {
         self.note_rate(progress);
         let whole = progress.size.zip(self.transfer_rate).and_then(|(size, rate)| time_for(size, rate));
         let expected = whole.map_or(progress.elapsed, |whole| self.making + whole);
-        self.duration = self.duration.max(Some(expected.max(progress.elapsed)));
+        self.note_outlasted(expected.max(progress.elapsed));
+    }
+
+    /// A sync that failed was, or would have been, under way for so long.
+    pub(super) fn note_outlasted(&mut self, elapsed: Duration) {
+        self.duration = self.duration.max(Some(elapsed));
     }
 
     fn note_rate(&mut self, progress: Progress) {

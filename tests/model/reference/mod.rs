@@ -114,8 +114,8 @@ struct Replica {
     highest_age: Duration,
     /// Some byte that it lacks, or lacked, is older than the ages that are kept.
     is_age_unsure: bool,
-    /// Its sync has succeeded once it acknowledges this.
-    synced_at: Option<u64>,
+    /// Its sync has succeeded once it acknowledges this; and when its cut was.
+    synced_at: Option<(u64, Timestamp)>,
     has_batch_out: bool,
 }
 

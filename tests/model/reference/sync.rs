@@ -106,13 +106,13 @@ impl Reference {
         let Some(replica) = self.find(name) else { return false };
         let Life::Receiving { snapshot, acked, .. } = replica.life else { return true };
         let progress = self.progress_of(replica).expect("it has a transfer");
-        let framing = self.image_of(snapshot).framing;
+        let framing = self.alive(snapshot).image.framing;
         self.record.note_success(progress);
-        let (now, end) = (self.now, self.end());
+        let (now, end, cut_at) = (self.now, self.end(), self.alive(snapshot).cut_at);
         if let Some(replica) = self.find_mut(name) {
             replica.heard = now;
             replica.life = Life::AwaitingAck;
-            replica.synced_at = replica.peer.acks.then_some(end);
+            replica.synced_at = replica.peer.acks.then_some((end, cut_at));
         }
         self.outbox.transfers.retain(|transfer| *transfer != name);
         self.leave_snapshot(snapshot);
@@ -240,8 +240,12 @@ impl Reference {
     }
 
     pub(super) fn image_of(&self, number: u64) -> Image {
+        self.alive(number).image
+    }
+
+    fn alive(&self, number: u64) -> &Snapshot {
         let snapshot = self.snapshots.iter().find(|snapshot| snapshot.number == number);
-        snapshot.expect("a snapshot lives as long as a replica needs it").image
+        snapshot.expect("a snapshot lives as long as a replica needs it")
     }
 }
 
