@@ -40,6 +40,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use progress::Progress;
 use world::World;
 
+/// Each run ends with all in step (T2).
 #[test]
 fn every_seed_keeps_every_promise() {
     if let Some(seed) = variable("SIM_SEED") {
