@@ -5,6 +5,10 @@ use headwater::{ReplicaReport, Report, SyncForecast};
 use crate::reference::{Counts, Figures, Forecast, ReplicaFigures};
 
 pub(crate) fn figures(report: &Report) -> Figures {
+    if let Some(backlog) = report.backlog {
+        assert_eq!(backlog.len, report.end.get() - backlog.start.get());
+        assert!(backlog.memory as u64 >= backlog.len, "what is kept takes memory");
+    }
     Figures {
         id: report.id,
         previous: report.previous,

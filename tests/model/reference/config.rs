@@ -18,8 +18,9 @@ impl Reference {
         let period = |config: &Config| config.heartbeat.as_ref().map(|beat| beat.period);
         let beats_anew = period(config) != period(&self.config);
         self.has_released = true;
-        // Those who wait already were not asked for by this request.
-        self.outbox.acks_wanted |= config.ack_request != self.config.ack_request && !self.waiters.is_empty();
+        // Those who wait had none asked for, or by what replicas did not understand.
+        let asks_anew = config.ack_request != self.config.ack_request;
+        self.outbox.acks_wanted |= asks_anew && !self.waiters.is_empty();
         self.config = config.clone();
         self.judge_all(Overdue::Goes);
         self.enforce_pins(Overdue::Goes);
