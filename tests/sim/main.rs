@@ -13,7 +13,7 @@
 //! | D1 | the same seed, the same outputs |
 //!
 //! ```text
-//! cargo test --test sim                                        200 seeds
+//! cargo test --test sim                                        120 seeds
 //! SIM_SEED=17 cargo test --test sim -- --nocapture             one seed, with its trace
 //! SIM_SEEDS=5000 cargo test --release --test sim -- --nocapture   many
 //! ```
@@ -77,7 +77,7 @@ fn variable(name: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is no number")))
 }
 
-const NORMAL_SEEDS: u64 = 200;
+const NORMAL_SEEDS: u64 = 120;
 
 /// Every so many seeds one is run twice.
 const REPEAT_EVERY: u64 = 20;

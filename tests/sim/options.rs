@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use headwater::{Config, Heartbeat, OutputLimit, wire};
+use headwater::{Backoff, Config, Heartbeat, MinReplicas, OutputLimit, PinBudget, SoftLimit, wire};
 
 use crate::fault::Fault;
 use crate::network::Shape;
@@ -74,8 +74,11 @@ pub(crate) fn config(rng: &mut Rng, replicas: usize) -> Config {
     config.backlog_capacity = rng.scaled(smallest..=1 << 20);
     config.backlog_ttl = (!rng.chance(20)).then(|| rng.millis(500..=20_000));
     config.output_limit = output_limit(rng);
-    config.sync_backoff = None;
-    config.resume_pins.bytes = 0;
+    config.sync_backoff = (!rng.chance(25)).then(|| backoff(rng));
+    config.resume_pins = resume_pins(rng);
+    config.min_replicas = min_replicas(rng, replicas);
+    config.ack_request = (!rng.chance(25)).then(wire::get_ack);
+    config.max_transfers = if rng.chance(50) { 16 } else { rng.within(1..=replicas) };
     config.heartbeat = (!rng.chance(25)).then(|| Heartbeat {
         payload: if rng.chance(70) { wire::heartbeat() } else { wire::get_ack() },
         period: rng.millis(100..=5000),
@@ -104,7 +107,28 @@ fn absence(fault: Fault) -> usize {
 
 fn output_limit(rng: &mut Rng) -> OutputLimit {
     let lowest = rng.pick(&[1, 5000, 100_000]);
-    OutputLimit { hard: (!rng.chance(10)).then(|| rng.scaled(lowest..=1 << 20) as u64), soft: None }
+    let hard = (!rng.chance(10)).then(|| rng.scaled(lowest..=1 << 20) as u64);
+    let soft = rng.chance(60).then(|| SoftLimit {
+        bytes: (rng.scaled(1..=1 << 19) as u64).min(hard.unwrap_or(u64::MAX)),
+        lasting: if rng.chance(10) { Duration::ZERO } else { rng.scaled_millis(10..=10_000) },
+    });
+    OutputLimit { hard, soft }
+}
+
+fn resume_pins(rng: &mut Rng) -> PinBudget {
+    let bytes = if rng.chance(25) { 0 } else { rng.scaled(1000..=1 << 20) as u64 };
+    PinBudget { bytes, lasting: rng.scaled_millis(0..=30_000) }
+}
+
+/// Off, easily met, or more than there are.
+fn min_replicas(rng: &mut Rng, replicas: usize) -> MinReplicas {
+    let to_write = if rng.chance(40) { 0 } else { rng.within(1..=replicas.div_ceil(2)) };
+    MinReplicas { to_write, max_lag: if rng.chance(5) { Duration::ZERO } else { rng.millis(300..=15_000) } }
+}
+
+fn backoff(rng: &mut Rng) -> Backoff {
+    let first = rng.scaled_millis(1..=3000);
+    Backoff { first, most: if rng.chance(10) { first / 2 } else { first * 8 } }
 }
 
 fn shape(rng: &mut Rng) -> Shape {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use headwater::ReplicationId;
+use headwater::{ReplicationId, SoftLimit};
 
 use crate::env::Env;
 use crate::fault::Fault;
@@ -196,7 +196,11 @@ impl World {
             config = options::config(&mut self.env.rng, self.replicas.len());
         } else {
             config.backlog_capacity = config.backlog_capacity.div_ceil(3);
-            config.output_limit.hard = config.output_limit.hard.map(|hard| hard.div_ceil(3));
+            let limit = &mut config.output_limit;
+            limit.hard = limit.hard.map(|hard| hard.div_ceil(3));
+            limit.soft = limit.soft.map(|soft| SoftLimit { bytes: soft.bytes.div_ceil(3), ..soft });
+            config.max_transfers = config.max_transfers.div_ceil(3);
+            config.resume_pins.bytes /= 3;
         }
         self.host.reconfigure(config, &mut self.env);
     }
@@ -247,7 +251,9 @@ impl World {
         let mut config = self.host.config().clone();
         config.max_replicas = config.max_replicas.max(64);
         // Lower than a few heartbeats, it drops everyone with each of them.
-        config.output_limit.hard = config.output_limit.hard.map(|hard| hard.max(500));
+        let limit = &mut config.output_limit;
+        limit.hard = limit.hard.map(|hard| hard.max(500));
+        limit.soft = limit.soft.map(|soft| SoftLimit { bytes: soft.bytes.max(500), ..soft });
         // A byte per round trip would take longer than anybody waits.
         config.max_send = config.max_send.max(10_000);
         // A quiet minute is to be a quick one.
@@ -262,6 +268,7 @@ impl World {
     fn settle(&mut self) {
         let config = self.host.config();
         let longest = config.replica_timeout + config.snapshot_timeout + Duration::from_secs(30);
+        let longest = longest + config.sync_backoff.map_or(Duration::ZERO, |backoff| backoff.most);
         let deadline = self.env.now + 3 * longest;
         // What connections that are gone still have to say is said within a second.
         let soonest = self.env.now + Duration::from_secs(1);

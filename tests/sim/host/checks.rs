@@ -1,4 +1,4 @@
-use headwater::{AttachError, BacklogReport, FullReason, Report, Timestamp, Wanted};
+use headwater::{AttachError, BacklogReport, FullReason, OutputLimit, Report, SoftLimit, Timestamp, Wanted};
 
 use super::Host;
 use crate::env::Env;
@@ -14,10 +14,8 @@ impl Host {
         let report = self.primary.report(self.clock.latest());
         assert_eq!(report.end.get(), env.model.end() as u64, "the stream ends where the model's does");
         assert_eq!(report.id, env.model.id(), "S6: the id changes where it must");
-        let mut expected = self.expected;
-        expected.dropped_by_limit = report.counters.dropped_by_limit;
-        expected.sent_bytes = report.counters.sent_bytes;
-        assert_eq!(report.counters, expected, "requests are counted");
+        assert_eq!(report.counters, self.expected, "requests and bytes are counted");
+        self.check_gate(env);
         self.check_replicas(&report);
         match &report.backlog {
             Some(backlog) => self.check_backlog(backlog, env),
@@ -54,6 +52,11 @@ impl Host {
         if was_kept && !self.is_kept && self.has_expired() {
             env.journal.count(Fault::BacklogExpired);
         }
+        if !self.is_kept {
+            self.pins.clear();
+        }
+        self.judge_output(self.end());
+        self.enforce_pins(self.end());
     }
 
     /// Whoever is late is gone once the primary was told the time.
@@ -66,10 +69,12 @@ impl Host {
         assert!(!self.is_kept || !self.has_expired(), "R18: the backlog outlives its time");
     }
 
-    /// B3: the hard limit as it acts.
-    pub(super) fn effective_limit(&self) -> Option<u64> {
-        let config = self.config();
-        config.output_limit.hard.map(|hard| hard.max(config.backlog_capacity as u64))
+    /// B3: the limits as they act, not lower than the capacity.
+    pub(super) fn effective_limit(&self) -> OutputLimit {
+        let (OutputLimit { hard, soft }, capacity) =
+            (self.config().output_limit, self.config().backlog_capacity as u64);
+        let soft = soft.map(|soft| SoftLimit { bytes: soft.bytes.max(capacity), ..soft });
+        OutputLimit { hard: hard.map(|hard| hard.max(capacity)), soft }
     }
 
     /// The reason for a snapshot, by the rules of the wire; `None` if it may resume.
@@ -86,7 +91,7 @@ impl Host {
         let Some(backlog) = report.backlog else { return Some(FullReason::NoBacklog) };
         // In the wire's numbers: the next byte wanted, and the first one that is there.
         let (next, first, past) = (offset.get() + 1, backlog.start.get() + 1, report.end.get() + 1);
-        let limit = self.effective_limit().map(|hard| report.backlog_capacity as u64 + hard - 1);
+        let limit = self.effective_limit().hard.map(|hard| report.backlog_capacity as u64 + hard - 1);
         if next > past {
             Some(FullReason::InFuture { end: report.end })
         } else if next < first {
@@ -114,7 +119,8 @@ impl Host {
     /// Offsets at which the answer to a PSYNC changes: the oldest byte kept, the end, and the furthest that anybody
     /// may be behind. The former two matter most.
     fn edges(&self, start: usize) -> Vec<usize> {
-        let furthest = self.effective_limit().map(|hard| self.config().backlog_capacity as u64 + hard - 1);
+        let furthest =
+            self.effective_limit().hard.map(|hard| self.config().backlog_capacity as u64 + hard - 1);
         let furthest = furthest.and_then(|furthest| usize::try_from(furthest).ok());
         let furthest = furthest.and_then(|furthest| self.end().checked_sub(furthest));
         let mut edges = vec![start, start, start, self.end()];
@@ -142,7 +148,7 @@ impl Host {
                 "S8: {replica} acknowledged that"
             );
             let charged = link.charged(end).unwrap_or(0) as u64;
-            let within = self.effective_limit().is_none_or(|limit| charged < limit);
+            let within = self.effective_limit().hard.is_none_or(|limit| charged < limit);
             assert!(within, "B3: {replica} has {charged} bytes unsent, over the limit");
         }
     }
@@ -154,9 +160,8 @@ impl Host {
         let (end, capacity) = (self.end(), self.config().backlog_capacity);
         env.edges = self.edges(start);
         assert_eq!(start + len, end, "what is kept reaches to the end");
-        assert!(start <= self.may_be_lost, "B2: less is kept than the capacity");
-        let slowest = self.attached().filter_map(|(link, _)| link.account.sent).min().unwrap_or(end);
-        assert!(start <= slowest, "S1: bytes yet to be sent are gone");
+        assert!(start <= self.surely_kept_from(end), "S1, B2: less is kept than was promised");
+        let slowest = self.needed_from(end);
 
         let chunk = (capacity / 16).clamp(64, 64 << 10);
         self.largest_chunk = self.largest_chunk.max(chunk);

@@ -14,15 +14,19 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
+    /// The time to be told to the primary, with a call that follows.
     pub(crate) fn read(&mut self, now: Duration) -> Timestamp {
-        let told = match self.frozen {
-            Some((at, until)) if now < until => at,
-            _ => Timestamp::from_origin(now + self.ahead),
-        };
-        let told = told.since_origin().saturating_sub(std::mem::take(&mut self.backward));
+        let told = self.face(now).since_origin().saturating_sub(std::mem::take(&mut self.backward));
         let told = Timestamp::from_origin(told);
         self.latest = self.latest.max(told);
         told
+    }
+
+    fn face(&self, now: Duration) -> Timestamp {
+        match self.frozen {
+            Some((at, until)) if now < until => at,
+            _ => Timestamp::from_origin(now + self.ahead),
+        }
     }
 
     /// The latest time told: a clock that goes back counts as one that stands still.
@@ -37,7 +41,7 @@ impl Clock {
     }
 
     pub(crate) fn freeze(&mut self, now: Duration, until: Duration) {
-        self.frozen = Some((self.read(now), until));
+        self.frozen = Some((self.face(now), until));
     }
 
     pub(crate) fn thaw(&mut self) {

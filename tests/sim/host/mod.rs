@@ -3,10 +3,15 @@
 
 mod checks;
 mod clock;
+mod departures;
 mod events;
+mod failures;
+mod gate;
 mod inputs;
 mod link;
+mod pins;
 mod snapshots;
+mod syncs;
 mod writes;
 
 use std::collections::BTreeMap;
@@ -21,7 +26,10 @@ use crate::fault::Fault;
 use crate::model::Store;
 use crate::network::{Connection, End};
 use clock::Clock;
+use departures::Departure;
+use failures::Failures;
 use link::Link;
+use pins::Pin;
 use snapshots::Making;
 
 pub(crate) use writes::Write;
@@ -48,8 +56,12 @@ pub(crate) struct Host {
     is_drained: bool,
     /// Until when the inputs of a batch may come; zero between two.
     batch_until: Duration,
-    /// A write has broken the history, and its events are yet to be taken.
-    has_broken: bool,
+    pins: Vec<Pin>,
+    failures: Failures,
+    /// How many have attached.
+    arrivals: u64,
+    /// As the host was told.
+    is_gate_open: bool,
     /// Bytes before it may be gone from the backlog: at some time the capacity did not reach so far back.
     may_be_lost: usize,
     /// Of all capacities that the backlog has had.
@@ -76,9 +88,12 @@ impl Host {
             expected: Counters::default(),
             idle_since: None,
             is_kept: false,
-            is_drained: true,
+            is_drained: false,
             batch_until: Duration::ZERO,
-            has_broken: false,
+            pins: Vec::new(),
+            failures: Failures::default(),
+            arrivals: 0,
+            is_gate_open: true,
             may_be_lost: 0,
             largest_chunk: 0,
             smallest_chunk: 0,
@@ -152,8 +167,12 @@ impl Host {
         self.drain(env);
         let (now, before) = (self.clock.read(env.now), self.end());
         self.primary.reconfigure(config, now).expect("options are drawn to be valid");
-        self.note_heartbeat(before, env);
-        self.observe(env);
+        if self.config().sync_backoff.is_none() {
+            self.failures.clear();
+        }
+        self.judge_output(before);
+        self.enforce_pins(before);
+        self.on_woken(before, env);
         self.drain(env);
     }
 
@@ -212,12 +231,21 @@ impl Host {
             assert!(event.is_none() && self.end() == before, "{event:?} comes before its time");
         }
         assert!(next.is_none_or(|next| next > now), "after handle_timeout({now:?}) comes {next:?}");
-        self.note_heartbeat(before, env);
-        self.observe(env);
+        self.on_woken(before, env);
         self.end_batch(env);
         if self.is_drained && now == self.clock.latest() {
             self.check_deadlines(now);
         }
+    }
+
+    /// The primary was told the time, before which its stream ended at `before`. In this order it does what is due.
+    fn on_woken(&mut self, before: usize, env: &mut Env) {
+        self.judge_snapshots(before);
+        self.judge_silence(before);
+        self.judge_output(before);
+        self.enforce_pins(before);
+        self.note_heartbeat(before, env);
+        self.observe(env);
     }
 
     /// Between two units the primary puts at most one heartbeat at a time into the stream.
@@ -237,9 +265,8 @@ impl Host {
     }
 
     fn return_strays(&mut self, env: &mut Env) {
-        let now = self.clock.read(env.now);
         for (batch, _) in self.strays.extract_if(.., |(_, at)| *at <= env.now) {
-            self.primary.handle_batch_written(batch, now);
+            self.primary.handle_batch_written(batch, self.clock.read(env.now));
         }
     }
 
@@ -248,19 +275,18 @@ impl Host {
         let Some(link) = self.links.get(&connection) else { return };
         if let Some(replica) = link.replica {
             let now = self.clock.read(env.now);
-            let (how, count) = if env.rng.chance(50) {
-                (Detach::Clean, &mut self.expected.detached_clean)
+            let (how, departure, count) = if env.rng.chance(50) {
+                (Detach::Clean, Departure::Clean, &mut self.expected.detached_clean)
             } else {
-                (Detach::Lost, &mut self.expected.detached_lost)
+                (Detach::Lost, Departure::Lost, &mut self.expected.detached_lost)
             };
             self.primary.detach(replica, how, now).expect("it is attached, or its end was not told yet");
             *count += 1;
+            let end = self.end();
+            self.depart(connection, departure, end);
         }
         let Some(link) = self.links.remove(&connection) else { return };
         env.network.close(connection, End::Primary, env.now);
-        if link.replica.is_some() {
-            self.note_departure();
-        }
         self.keep_stray(link, env);
     }
 
@@ -271,18 +297,12 @@ impl Host {
         }
     }
 
-    fn note_departure(&mut self) {
-        if self.attached().next().is_none() {
-            self.idle_since = Some(self.clock.latest());
-        }
-    }
-
     fn send(&mut self, connection: Connection, env: &mut Env) {
         let Some(link) = self.links.get_mut(&connection) else { return };
         let lost = match link.write_output(env) {
             Ok((written, is_done)) => {
                 if written > 0 {
-                    self.note_progress(connection, env);
+                    self.note_progress(connection, written, env);
                 }
                 is_done && self.send_stream(connection, env).is_err()
             }
@@ -295,12 +315,27 @@ impl Host {
 
     fn send_stream(&mut self, connection: Connection, env: &mut Env) -> std::io::Result<()> {
         self.end_transfer(connection, env);
-        let now = self.clock.read(env.now);
         let Some(link) = self.links.get_mut(&connection) else { return Ok(()) };
-        link.send(&mut self.primary, now, env)
+        let before = link.account.sent;
+        let sent = link.send(&mut self.primary, &mut self.clock, env);
+        self.expected.sent_bytes +=
+            link.account.sent.zip(before).map_or(0, |(now, before)| now - before) as u64;
+        self.judge_output(self.end());
+        sent
     }
 
+    /// The latest time that the primary was told.
+    fn now(&self) -> Timestamp {
+        self.clock.latest()
+    }
+
+    /// Those whom the host has not been told of as dropped.
     fn attached(&self) -> impl Iterator<Item = (&Link, ReplicaKey)> {
         self.links.values().filter_map(|link| Some((link, link.replica?)))
+    }
+
+    /// Those who are not dropped.
+    fn live(&self) -> impl Iterator<Item = (&Link, ReplicaKey)> {
+        self.attached().filter(|(link, _)| link.is_live())
     }
 }

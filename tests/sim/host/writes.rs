@@ -1,6 +1,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use headwater::{Sink, Unit, wire};
+use headwater::{Sink, Unit, WriteRefused, wire};
 
 use super::Host;
 use crate::env::Env;
@@ -57,6 +57,7 @@ impl Host {
 
     fn put(&mut self, content: &Content, store: Store, env: &mut Env) {
         let now = self.clock.read(env.now);
+        let expected = self.expected_verdict();
         let mut is_wanted = false;
         let apply = |unit: &mut Unit<'_>| {
             is_wanted = unit.is_wanted();
@@ -71,6 +72,11 @@ impl Host {
             }
         };
         let written = catch_unwind(AssertUnwindSafe(|| self.primary.write(now, apply)));
+        if let Ok(Err(WriteRefused::NotEnough(refused))) = written {
+            env.journal.count(Fault::WriteRefused);
+            return assert_eq!(Err(refused), expected, "S9: a write is refused with other figures");
+        }
+        assert_eq!(expected, Ok(()), "S9: a write is let in");
         let end = written.ok().map(|written| written.expect("the stream has room").end);
         let unit = content.puts.concat();
         if content.panics || unit.len() > self.config().max_unit {
@@ -103,7 +109,9 @@ impl Host {
     /// The data has moved on without the stream: nobody stays who could go on from it.
     fn on_broken(&mut self, is_wanted: bool, env: &mut Env) {
         env.model.part();
-        self.has_broken = true;
+        if is_wanted {
+            self.judge_broken(self.end());
+        }
         // An oversized unit that nobody wants goes nowhere, as any other.
         let report = self.primary.report(self.clock.latest());
         assert!(report.replicas.is_empty(), "S6: a broken history has no replicas");
@@ -156,8 +164,9 @@ impl Host {
     fn to_the_limit(&self, store: &mut Store, env: &mut Env) -> Vec<u8> {
         let end = self.end();
         let charged = self.links.values().filter_map(|link| link.charged(end)).max().unwrap_or(0) as u64;
-        let left =
-            self.effective_limit().and_then(|limit| usize::try_from(limit.saturating_sub(charged)).ok());
+        let limit = self.effective_limit();
+        let limit = limit.soft.map(|soft| soft.bytes).filter(|_| env.rng.chance(50)).or(limit.hard);
+        let left = limit.and_then(|limit| usize::try_from(limit.saturating_sub(charged)).ok());
         let most = self.config().max_unit.min(200_000);
         let Some(left) = left.filter(|left| (1..=most).contains(left)) else { return mix(10, store, env) };
         env.journal.count(Fault::UnitToTheLimit);
