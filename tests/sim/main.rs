@@ -33,6 +33,7 @@ mod progress;
 mod regressions;
 mod replica;
 mod rng;
+mod truth;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -21,6 +21,10 @@ pub(crate) struct Options {
     pub(crate) fault_every: usize,
     pub(crate) ack_every: usize,
     pub(crate) reconnect_after: usize,
+    pub(crate) clients: usize,
+    pub(crate) client_every: usize,
+    /// The host syncs a file of its own.
+    pub(crate) has_disk: bool,
     /// How many bytes an image has more than it needs.
     pub(crate) padding: usize,
     /// The most that a replica reads at once.
@@ -50,6 +54,9 @@ impl Options {
             fault_every: rng.within(100..=3000),
             ack_every: rng.within(100..=1600),
             reconnect_after: rng.within(50..=4000),
+            clients: rng.within(0..=6),
+            client_every: rng.within(100..=2000),
+            has_disk: rng.chance(60),
             padding: rng.pick(&[0, 2000, 30_000, 60_000]),
             gulp: rng.scaled(16..=1 << 20).max(if rng.chance(10) { 16 } else { 2000 }),
             switched_off: Fault::ALL.iter().copied().filter(|fault| rng.chance(absence(*fault))).collect(),
@@ -60,11 +67,20 @@ impl Options {
         !self.switched_off.contains(&fault)
     }
 
+    /// Every other replica syncs a file of its own.
+    pub(crate) fn replicas_with_disk(&self) -> usize {
+        (0..self.replicas).filter(|name| has_disk(*name)).count()
+    }
+
     /// After how much silence a replica gives its primary up, if it ever does while the stream is quiet.
     pub(crate) fn patience(&self) -> Option<Duration> {
         let period = self.config.heartbeat.as_ref()?.period;
         Some(Duration::from_secs(10) + 3 * period)
     }
+}
+
+pub(crate) fn has_disk(name: usize) -> bool {
+    name.is_multiple_of(2)
 }
 
 /// A configuration for so many replicas, from sensible to barely possible.
@@ -78,13 +94,14 @@ pub(crate) fn config(rng: &mut Rng, replicas: usize) -> Config {
     config.resume_pins = resume_pins(rng);
     config.min_replicas = min_replicas(rng, replicas);
     config.ack_request = (!rng.chance(25)).then(wire::get_ack);
+    config.max_waiters = if rng.chance(80) { 100 } else { rng.within(1..=3) };
     config.max_transfers = if rng.chance(50) { 16 } else { rng.within(1..=replicas) };
     config.heartbeat = (!rng.chance(25)).then(|| Heartbeat {
         payload: if rng.chance(70) { wire::heartbeat() } else { wire::get_ack() },
         period: rng.millis(100..=5000),
     });
     config.keep_alive = rng.millis(50..=2000);
-    config.replica_timeout = rng.millis(2000..=30_000);
+    config.replica_timeout = rng.scaled_millis(2000..=30_000);
     config.snapshot_delay = if rng.chance(50) { Duration::ZERO } else { rng.millis(1..=1000) };
     config.snapshot_timeout = rng.millis(500..=20_000);
     config.max_replicas = if rng.chance(80) { 64 } else { replicas.max(2) - 1 };
@@ -116,8 +133,8 @@ fn output_limit(rng: &mut Rng) -> OutputLimit {
 }
 
 fn resume_pins(rng: &mut Rng) -> PinBudget {
-    let bytes = if rng.chance(25) { 0 } else { rng.scaled(1000..=1 << 20) as u64 };
-    PinBudget { bytes, lasting: rng.scaled_millis(0..=30_000) }
+    let bytes = rng.pick(&[0, 1000, 100_000, 1 << 22]);
+    PinBudget { bytes, lasting: rng.millis(0..=30_000) }
 }
 
 /// Off, easily met, or more than there are.

@@ -11,6 +11,7 @@ use crate::network::{Connection, End, Network};
 use crate::options::{self, GOOD_SHAPE, Options};
 use crate::replica::{Replica, Trick};
 use crate::rng::Rng;
+use crate::truth::Truth;
 
 /// One run: a host with its primary, the replicas, and the network between them.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub(crate) struct World {
     host: Host,
     replicas: Vec<Replica>,
     next_write: Duration,
+    next_client: Duration,
     next_fault: Duration,
     /// As they were drawn: peace changes some.
     pub(crate) first_options: Options,
@@ -31,6 +33,7 @@ enum Turn {
     Link(Connection),
     Replica(usize),
     Write,
+    Client,
     Fault,
 }
 
@@ -39,21 +42,22 @@ impl World {
         let mut rng = Rng::new(seed);
         let options = Options::draw(&mut rng);
         let id = ReplicationId::from_random(rng.array());
-        let host = Host::new(options.config.clone(), id);
+        let host = Host::new(&options, id);
         let first_options = options.clone();
         let env = Env {
             now: Duration::ZERO,
             rng,
             network: Network::default(),
             model: Model::new(id, Store::default().digest()),
+            truth: Truth::default(),
             journal: Journal::new(echo),
             edges: vec![0],
             is_calm: false,
             options,
         };
         let replicas = (0..env.options.replicas).map(Replica::new).collect();
-        let (next_write, next_fault) = (Duration::ZERO, Duration::ZERO);
-        Self { env, host, replicas, next_write, next_fault, first_options }
+        let [next_write, next_client, next_fault] = [Duration::ZERO; 3];
+        Self { env, host, replicas, next_write, next_client, next_fault, first_options }
     }
 
     /// Faults, then peace, in which all must come right.
@@ -80,6 +84,7 @@ impl World {
             Turn::Link(connection) => self.host.serve(connection, &mut self.env),
             Turn::Replica(index) => self.replicas[index].act(&mut self.env),
             Turn::Write => self.write(),
+            Turn::Client => self.act_client(),
             Turn::Fault => self.strike(),
         }
         for connection in self.env.network.take_accepting() {
@@ -96,11 +101,18 @@ impl World {
         let replicas = replicas.map(|(index, replica)| (replica.due(&self.env), Turn::Replica(index)));
         let links = self.host.due_links(&self.env).map(|(at, link)| (at, Turn::Link(link)));
         let host = self.host.due().map(|at| (at, Turn::Host));
-        let own = [(self.next_write, Turn::Write), (self.next_fault, Turn::Fault)];
+        let own = [self.next_write, self.next_client, self.next_fault];
+        let own = own.into_iter().zip([Turn::Write, Turn::Client, Turn::Fault]);
         let turns = replicas.chain(links).chain(host).chain(own);
         // What is overdue is due now: the order of turns decides.
         let turns = turns.map(|(at, turn)| (at.max(self.env.now), turn));
         turns.min().expect("the next fault is always due at some time")
+    }
+
+    fn act_client(&mut self) {
+        let most = if self.env.is_calm { 60_000 } else { self.env.options.client_every };
+        self.next_client = self.env.in_millis(1, most);
+        self.host.act_client(&mut self.env);
     }
 
     fn write(&mut self) {
@@ -159,7 +171,13 @@ impl World {
         }
         self.env.note(format_args!("fault {fault:?}"));
         match fault {
-            Fault::ClockStoodStill | Fault::ClockJumped | Fault::ClockWentBack | Fault::Reconfigured => {
+            Fault::ClockStoodStill
+            | Fault::ClockJumped
+            | Fault::ClockWentBack
+            | Fault::Reconfigured
+            | Fault::RoleGivenUp
+            | Fault::SnapshotBegunUnasked
+            | Fault::StaleKeyUsed => {
                 self.env.journal.count(fault);
                 self.strike_host(fault);
             }
@@ -180,6 +198,12 @@ impl World {
     fn strike_host(&mut self, fault: Fault) {
         let (now, until) = (self.env.now, self.env.now + self.env.rng.scaled_millis(10..=10_000));
         let by = self.env.rng.scaled_millis(1..=100_000);
+        match fault {
+            Fault::RoleGivenUp => return self.host.give_role_up(&mut self.env),
+            Fault::SnapshotBegunUnasked => return self.host.begin_unasked(now),
+            Fault::StaleKeyUsed => return self.host.use_stale_keys(&mut self.env),
+            _ => {}
+        }
         let clock = self.host.clock_mut();
         match fault {
             Fault::ClockStoodStill => clock.freeze(now, until),
@@ -214,6 +238,7 @@ impl World {
             Fault::AckRepeated => return replica.play(Trick::Repeat),
             Fault::AckBackwards => return replica.play(Trick::GoBack),
             Fault::AckAhead => return replica.play(Trick::RunAhead),
+            Fault::DiskAhead => return replica.play(Trick::DiskAhead),
             Fault::AskedAstray => return replica.ask_astray(env),
             Fault::StateOlder if !replica.has_saved() => return replica.save(),
             Fault::CutInStream => {
@@ -228,6 +253,7 @@ impl World {
         match fault {
             Fault::Paused => replica.pause(until),
             Fault::Mute => replica.mute(until),
+            Fault::DiskStuck => replica.stick_disk(until),
             Fault::StateLost => replica.lose_state(until, env),
             Fault::StateOlder => replica.restore_state(until, env),
             Fault::Clogged => {
@@ -244,7 +270,7 @@ impl World {
         self.env.is_calm = true;
         self.env.network.heal(GOOD_SHAPE, self.env.now);
         self.env.options.shape = GOOD_SHAPE;
-        self.host.calm(self.env.now);
+        self.host.calm(&mut self.env);
         for replica in &mut self.replicas {
             replica.calm(self.env.now);
         }
@@ -300,7 +326,7 @@ impl World {
 }
 
 /// The faults that strike by themselves, from time to time.
-const STRIKING: [Fault; 22] = [
+const STRIKING: [Fault; 27] = [
     // More often than the others.
     Fault::CutInStream,
     Fault::CutInStream,
@@ -324,4 +350,9 @@ const STRIKING: [Fault; 22] = [
     Fault::ClockJumped,
     Fault::ClockWentBack,
     Fault::Reconfigured,
+    Fault::RoleGivenUp,
+    Fault::SnapshotBegunUnasked,
+    Fault::StaleKeyUsed,
+    Fault::DiskAhead,
+    Fault::DiskStuck,
 ];

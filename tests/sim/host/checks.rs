@@ -16,6 +16,8 @@ impl Host {
         assert_eq!(report.id, env.model.id(), "S6: the id changes where it must");
         assert_eq!(report.counters, self.expected, "requests and bytes are counted");
         self.check_gate(env);
+        assert_eq!(report.waiters, self.waits.len(), "L2: those who wait are those who are known to");
+        self.check_wakes();
         self.check_replicas(&report);
         match &report.backlog {
             Some(backlog) => self.check_backlog(backlog, env),

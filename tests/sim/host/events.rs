@@ -17,6 +17,20 @@ impl Host {
             self.on_event(event, env);
         }
         (self.is_drained, self.batch_until) = (true, Duration::ZERO);
+        self.check_all_told();
+    }
+
+    /// Whatever had to be told was told.
+    fn check_all_told(&mut self) {
+        let asks = self.config().ack_request.is_some() && self.live().any(|(link, _)| link.account.is_online);
+        let is_wanted = std::mem::take(&mut self.waits.acks_wanted);
+        assert!(!is_wanted || !asks, "R172: nobody asks for acks");
+        assert!(
+            self.waits.ended.is_empty(),
+            "L1 or L3: nobody tells that it is over: {:?}",
+            self.waits.ended
+        );
+        self.use_stale_waiters();
         if let Some(link) = self.links.values().find(|link| link.account.departure.is_some()) {
             panic!("B3, L4 or S8: nobody tells that it was dropped: {:?}", link.account);
         }
@@ -27,6 +41,9 @@ impl Host {
         let before = self.end();
         let event = self.primary.poll_event();
         if self.end() > before {
+            env.journal.count(Fault::AcksRequested);
+            let is_wanted = std::mem::take(&mut self.waits.acks_wanted);
+            assert!(is_wanted, "R172: acks are asked for, and nobody began to wait");
             let request = self.config().ack_request.clone().expect("nothing else grows by itself");
             env.model.append(&request, self.store.digest());
             self.observe(env);
@@ -36,6 +53,7 @@ impl Host {
 
     fn on_event(&mut self, event: Event, env: &mut Env) {
         match event {
+            Event::WaitEnded { waiter, end } => self.on_wait_ended(waiter, end, env),
             Event::Dropped { replica, reason } => self.on_dropped(replica, reason, env),
             Event::SnapshotOver { snapshot } => {
                 assert!(self.snapshots.remove(&snapshot).is_some(), "{snapshot} is over twice");
@@ -104,12 +122,14 @@ impl Host {
         let Some(link) = self.links.remove(&connection) else { return };
         env.network.close(connection, End::Primary, env.now);
         self.keep_stray(link, env);
+        self.stale.push(replica);
     }
 }
 
 fn fault_of(reason: DropReason) -> Fault {
     match reason {
         DropReason::AckBeyondLent { .. } => Fault::DroppedForItsAck,
+        DropReason::FsyncedBeyondApplied { .. } => Fault::DroppedForItsDisk,
         DropReason::OverLimit(OverLimit::Soft { .. }) => Fault::DroppedBySoftLimit,
         DropReason::OverLimit(_) => Fault::DroppedByLimit,
         DropReason::Silent { .. } => Fault::DroppedAsSilent,

@@ -6,6 +6,7 @@ use headwater::{
 
 use super::Host;
 use super::departures::Departure;
+use super::snapshots::Making;
 use crate::env::Env;
 use crate::fault::Fault;
 use crate::network::{Connection, End, Read};
@@ -61,12 +62,15 @@ impl Host {
         let Some(link) = self.links.get_mut(&connection) else { return };
         let now = self.clock.read(env.now);
         let applied = usize::try_from(ack.applied.get()).expect("replicas stay near the truth");
+        let fsynced = ack.fsynced.map(|at| usize::try_from(at.get()).expect("replicas stay near the truth"));
         let (is_live, account) = (link.is_live(), &mut link.account);
         match self.primary.handle_ack(replica, ack, now) {
             Ok(()) => {
                 account.heard = self.clock.latest();
                 assert!(applied <= account.lent, "S8: {applied} was acknowledged, {} lent", account.lent);
                 account.acked = account.acked.max(Some(applied));
+                account.fsynced = account.fsynced.max(fsynced);
+                assert!(account.fsynced <= account.acked, "S4: more is fsynced than applied");
                 account.awaits_ack = false;
                 if let Some(transfer) = &mut link.transfer {
                     transfer.has_acked = true;
@@ -74,10 +78,18 @@ impl Host {
                 if account.synced_at.take_if(|end| account.acked >= Some(*end)).is_some() {
                     self.failures.forget(link.peer.port);
                 }
+                self.end_waits_by_acks(env);
             }
             Err(AckError::Dropped { reason: DropReason::AckBeyondLent { .. }, .. }) => {
                 assert!(applied > account.lent, "S8: {applied} of {} was refused", account.lent);
                 self.depart(connection, Departure::Lied, end);
+            }
+            Err(AckError::Dropped { reason: DropReason::FsyncedBeyondApplied { .. }, .. }) => {
+                assert!(
+                    fsynced > account.acked.max(Some(applied)),
+                    "S4: {fsynced:?} of {applied} was refused"
+                );
+                self.depart(connection, Departure::LiedOfItsDisk, end);
             }
             // It was dropped, and its event is yet to be taken.
             Err(AckError::Gone(_)) if !is_live => {}
@@ -151,6 +163,7 @@ impl Host {
         link.account.heard = self.clock.latest();
         link.account.credited_to = credited_to;
         link.start_at(from);
+        self.waits.acks_wanted |= self.waits.len() > 0;
         wire::put_continue(&mut link.output, id, &link.peer);
     }
 
@@ -173,7 +186,11 @@ impl Host {
     /// R73: it shares the latest snapshot of that cut which it can.
     fn join(&mut self, connection: Connection, cut: usize, env: &mut Env) {
         let takes_end_mark = self.links[&connection].peer.takes_end_mark;
-        let shared = self.snapshots.values().rev().find(|making| making.is_joinable(cut, takes_end_mark));
+        let is_joinable = |making: &&Making| {
+            // One that nobody needs any more is over, though that may be yet to be told.
+            making.is_joinable(cut, takes_end_mark) && self.is_shared(making.key())
+        };
+        let shared = self.snapshots.values().rev().find(is_joinable);
         let shared = shared.expect("R73: it shares a snapshot that it can receive");
         let (snapshot, is_ready, now) = (shared.key(), shared.is_ready, self.now());
         self.start_sync(connection, snapshot, cut, env);

@@ -45,6 +45,7 @@ pub(super) struct Account {
     pub(super) credited_to: usize,
     pub(super) lent: usize,
     pub(super) acked: Option<usize>,
+    pub(super) fsynced: Option<usize>,
     /// Where its part of the stream began.
     pub(super) began_at: usize,
     /// Its place among all that ever attached.
@@ -258,6 +259,11 @@ impl Account {
     /// Whether it waits for a snapshot to begin.
     pub(super) fn waits(&self) -> bool {
         self.sent.is_none()
+    }
+
+    /// Whether its snapshot is being made.
+    pub(super) fn is_preparing(&self) -> bool {
+        self.is_in_transfer() && !self.is_receiving
     }
 
     /// Whether its snapshot is being made or sent.

@@ -2,7 +2,9 @@
 //! events, then sleep until `poll_timeout`. Beside it keeps its own account of what must be true by then.
 
 mod checks;
+mod clients;
 mod clock;
+mod deadlines;
 mod departures;
 mod events;
 mod failures;
@@ -11,26 +13,31 @@ mod inputs;
 mod link;
 mod pins;
 mod snapshots;
+mod stale;
 mod syncs;
+mod waits;
 mod writes;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headwater::{
-    Batch, Config, Counters, Detach, Primary, ReplicaKey, ReplicationId, SnapshotKey, Timestamp,
+    Batch, Config, Counters, Detach, Primary, ReplicaKey, ReplicationId, SnapshotKey, Timestamp, WaiterKey,
 };
 
 use crate::env::Env;
 use crate::fault::Fault;
 use crate::model::Store;
 use crate::network::{Connection, End};
+use crate::options::Options;
+use clients::Client;
 use clock::Clock;
 use departures::Departure;
 use failures::Failures;
 use link::Link;
 use pins::Pin;
 use snapshots::Making;
+use waits::Waits;
 
 pub(crate) use writes::Write;
 
@@ -58,6 +65,15 @@ pub(crate) struct Host {
     batch_until: Duration,
     pins: Vec<Pin>,
     failures: Failures,
+    clients: Vec<Client>,
+    waits: Waits,
+    /// Numbers waits.
+    client_tags: u64,
+    /// When its own disk syncs next, if it has one.
+    syncs_at: Option<Duration>,
+    /// Keys that are nobody's any more.
+    stale: Vec<ReplicaKey>,
+    over: Vec<WaiterKey>,
     /// How many have attached.
     arrivals: u64,
     /// As the host was told.
@@ -73,7 +89,8 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(config: Config, id: ReplicationId) -> Self {
+    pub(crate) fn new(options: &Options, id: ReplicationId) -> Self {
+        let config = options.config.clone();
         let primary = Primary::new(config, id, Timestamp::default()).expect("options are drawn to be valid");
         Self {
             primary,
@@ -92,6 +109,12 @@ impl Host {
             batch_until: Duration::ZERO,
             pins: Vec::new(),
             failures: Failures::default(),
+            clients: (0..options.clients).map(|_| Client::default()).collect(),
+            waits: Waits::default(),
+            client_tags: 0,
+            syncs_at: options.has_disk.then_some(Duration::ZERO),
+            stale: Vec::new(),
+            over: Vec::new(),
             arrivals: 0,
             is_gate_open: true,
             may_be_lost: 0,
@@ -108,7 +131,7 @@ impl Host {
         let stray = self.strays.iter().map(|(_, at)| *at).min();
         let making = self.snapshots.values().filter_map(Making::due).min();
         let snapshot = [making, self.begins_at].into_iter().flatten().min().filter(|_| self.is_drained);
-        [wakes_at, stray, snapshot, self.supplies_at].into_iter().flatten().min()
+        [wakes_at, stray, snapshot, self.supplies_at, self.syncs_at].into_iter().flatten().min()
     }
 
     /// When each connection has something for it to do.
@@ -130,6 +153,7 @@ impl Host {
         self.wake(env);
         self.supply_id(env);
         self.return_strays(env);
+        self.sync_disk(env);
         if self.is_drained {
             self.begin_snapshot(env);
             self.finish_snapshots(env);
@@ -193,7 +217,10 @@ impl Host {
         let end = self.end();
         let served =
             self.attached().filter(|(link, _)| link.account.is_online && link.account.acked == Some(end));
-        served.count() == replicas && self.attached().count() == replicas && self.snapshots.is_empty()
+        self.waits.len() == 0
+            && served.count() == replicas
+            && self.attached().count() == replicas
+            && self.snapshots.is_empty()
     }
 
     /// What a cut of this connection would be a cut of; `None` if the host is done with it.
@@ -211,10 +238,17 @@ impl Host {
     }
 
     /// Faults have stopped: nothing takes its time any more.
-    pub(crate) fn calm(&mut self, now: Duration) {
+    pub(crate) fn calm(&mut self, env: &mut Env) {
+        let now = env.now;
+        self.dismiss_hopeless(env);
         self.clock.thaw();
         self.begins_at = self.begins_at.map(|_| now);
         self.supplies_at = self.supplies_at.map(|_| now);
+    }
+
+    /// Begins a snapshot though none may be wanted.
+    pub(crate) fn begin_unasked(&mut self, now: Duration) {
+        self.begins_at = Some(now);
     }
 
     fn end(&self) -> usize {
@@ -240,6 +274,7 @@ impl Host {
 
     /// The primary was told the time, before which its stream ended at `before`. In this order it does what is due.
     fn on_woken(&mut self, before: usize, env: &mut Env) {
+        self.end_waits_by_time(env);
         self.judge_snapshots(before);
         self.judge_silence(before);
         self.judge_output(before);
@@ -286,6 +321,7 @@ impl Host {
             self.depart(connection, departure, end);
         }
         let Some(link) = self.links.remove(&connection) else { return };
+        self.stale.extend(link.replica);
         env.network.close(connection, End::Primary, env.now);
         self.keep_stray(link, env);
     }

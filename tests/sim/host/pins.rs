@@ -38,6 +38,10 @@ impl Host {
         self.pins.retain(|pin| (end - pin.at) as u64 <= budget.bytes && pin.until > latest);
     }
 
+    pub(super) fn first_pin_deadline(&self) -> Option<Timestamp> {
+        self.pins.iter().filter(|pin| pin.is_certain).map(|pin| pin.until).min()
+    }
+
     /// From where the stream was promised to be kept: for the capacity, for who is attached, and for who was lost.
     pub(super) fn surely_kept_from(&self, end: usize) -> usize {
         let sent = self.live().filter_map(|(link, _)| link.account.sent);

@@ -41,6 +41,10 @@ impl Making {
         self.cut.snapshot
     }
 
+    pub(super) fn cut_at(&self) -> Timestamp {
+        self.cut_at
+    }
+
     pub(super) fn is_late(&self, timeout: Duration, now: Timestamp) -> bool {
         !self.is_ready && now.saturating_since(self.cut_at) > timeout
     }
@@ -155,6 +159,8 @@ impl Host {
             (link.account.is_online, link.account.is_receiving) = (true, false);
             link.account.synced_at = Some(end);
             link.account.awaits_ack = transfer.framing == Framing::EndMarked && !transfer.has_acked;
+            self.end_waits_by_acks(env);
+            self.waits.acks_wanted |= self.waits.len() > 0;
         }
     }
 }

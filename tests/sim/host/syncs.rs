@@ -59,6 +59,11 @@ impl Host {
         self.live().filter(|(link, _)| link.account.is_in_transfer()).count()
     }
 
+    pub(super) fn is_shared(&self, snapshot: SnapshotKey) -> bool {
+        let shares = |link: &Link| link.account.snapshot == Some(snapshot) && link.account.is_in_transfer();
+        self.live().any(|(link, _)| shares(link))
+    }
+
     /// Who waits for a snapshot and is not held back, as far as can be told without the jitter.
     pub(super) fn surely_wait(&self) -> impl Iterator<Item = &Link> {
         let is_free =
@@ -92,6 +97,7 @@ impl Host {
                 !self.surely_wait().any(|link| suits(framing, link))
             }
             SnapshotError::TooManyTransfers { max } => {
+                env.journal.count(Fault::TooManyTransfers);
                 self.busy_transfers() >= max && max == self.config().max_transfers
             }
             SnapshotError::TooManySnapshots { max } => self.snapshots.len() >= max,

@@ -40,19 +40,23 @@ impl Host {
     /// Writes a few units, then takes the events.
     pub(crate) fn write(&mut self, writes: &[Write], env: &mut Env) {
         for write in writes {
-            let mut store = self.store.clone();
-            let content = self.compose(*write, &mut store, env);
-            let len: usize = content.puts.iter().map(Vec::len).sum();
-            let taken_back: usize = content.taken_back.iter().map(Vec::len).sum();
-            self.largest_unit = self.largest_unit.max(len).max(taken_back);
-            env.note(format_args!("write {write:?} of {len} bytes at {}", self.end()));
-            match write {
-                Write::Append => self.append(&content.puts.concat(), store, env),
-                _ => self.put(&content, store, env),
-            }
-            self.observe(env);
+            self.put_one(*write, env);
         }
         self.end_batch(env);
+    }
+
+    pub(super) fn put_one(&mut self, write: Write, env: &mut Env) {
+        let mut store = self.store.clone();
+        let content = self.compose(write, &mut store, env);
+        let len: usize = content.puts.iter().map(Vec::len).sum();
+        let taken_back: usize = content.taken_back.iter().map(Vec::len).sum();
+        self.largest_unit = self.largest_unit.max(len).max(taken_back);
+        env.note(format_args!("write {write:?} of {len} bytes at {}", self.end()));
+        match write {
+            Write::Append => self.append(&content.puts.concat(), store, env),
+            _ => self.put(&content, store, env),
+        }
+        self.observe(env);
     }
 
     fn put(&mut self, content: &Content, store: Store, env: &mut Env) {
