@@ -1,5 +1,5 @@
-//! The replication core of a datastore: backlog, offsets and histories, resume, snapshots and output limits, as
-//! sans-IO state machines that a host drives with bytes and clock ticks.
+//! The replication core of a datastore: backlog, offsets and histories, resume, snapshots, the write gate, WAIT
+//! and output limits, as sans-IO state machines that a host drives with bytes and clock ticks.
 //!
 //! A datastore that links headwater gets what a Redis primary does for its replicas, without a socket, a thread or
 //! a clock in it: the host hands in what happened and the time, and takes out bytes and events. One core serves a
@@ -23,14 +23,16 @@
 //! | --- | --- |
 //! | [`Primary`] | feeds replicas: connects the parts below, and is what a host drives |
 //! | [`Unit`], [`Event`], [`Batch`] | what a host puts in, what it acts on, what it sends |
+//! | [`Config`], [`Report`] | every bound, with its default; every figure of one instant |
 //! | [`wire`], [`info`] | the Redis dialect; text for people |
-//! | [`Backlog`], [`History`], [`Acks`], [`Waiters`] | the parts, each a product of its own |
+//! | [`Backlog`], [`History`] | the stream's bytes, and who may resume from them |
+//! | [`Acks`], [`GoodReplicas`], [`Waiters`] | how far replicas are; the write gate; WAIT |
+//! | [`OutputMeter`], [`Backoff`] | output limits, and how long to hold back who failed |
 //! | [`Offset`], [`Timestamp`], [`ReplicationId`], [`ReplicaKey`] | values |
 //!
 //! # Features
 //!
-//! `std` (default): vectored I/O, [`Primary::write_to`]. `sync` (default): reserved for a
-//! handle for threads. Without
+//! `std` (default): vectored I/O, [`Primary::write_to`]. `sync` (default): reserved for a handle for threads. Without
 //! them the crate needs an allocator only.
 
 #![no_std]

@@ -56,7 +56,7 @@ fn ends_all() -> [Target; 6] {
         gain(&name(100), 6.0, works::ENDS_ALL, 100),
         nanos(&told(5), 6.0, works::ENDS_ALL_AND_TELLS, 5),
         gain(&told(5), 0.3, works::ENDS_ALL_AND_TELLS, 5),
-        gain(&told(100), 4.0, works::ENDS_ALL_AND_TELLS, 100),
+        gain(&told(100), 3.0, works::ENDS_ALL_AND_TELLS, 100),
     ]
 }
 
