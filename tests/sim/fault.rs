@@ -68,6 +68,7 @@ faults! {
     Burst,
     // What comes of it.
     Resumed,
+    ResumedAmongTransfers,
     RefusedUnknownHistory,
     RefusedNoBacklog,
     RefusedTooOld,

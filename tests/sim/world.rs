@@ -4,7 +4,7 @@ use headwater::{ReplicationId, SoftLimit};
 
 use crate::env::Env;
 use crate::fault::Fault;
-use crate::host::{Host, Write};
+use crate::host::{Host, Syncs, Write};
 use crate::journal::Journal;
 use crate::model::{Model, Store};
 use crate::network::{Connection, End, Network};
@@ -41,6 +41,14 @@ impl World {
     pub(crate) fn new(seed: u64, echo: bool) -> Self {
         let mut rng = Rng::new(seed);
         let options = Options::draw(&mut rng);
+        Self::from_parts(rng, options, echo)
+    }
+
+    pub(crate) fn with_options(seed: u64, options: Options) -> Self {
+        Self::from_parts(Rng::new(seed), options, false)
+    }
+
+    fn from_parts(mut rng: Rng, options: Options, echo: bool) -> Self {
         let id = ReplicationId::from_random(rng.array());
         let host = Host::new(&options, id);
         let first_options = options.clone();
@@ -70,8 +78,13 @@ impl World {
         self.stay_settled();
     }
 
+    pub(crate) fn syncs(&self) -> Syncs {
+        self.host.syncs(self.replicas.len())
+    }
+
     /// Does the earliest due thing, then checks.
     fn step(&mut self) {
+        self.host.clock_mut().end_step();
         let (at, turn) = self.next_turn();
         if self.host.batch_until().is_some_and(|until| at > until) {
             // The contract: after each batch of inputs all events are taken.

@@ -18,6 +18,7 @@ impl Host {
         self.check_gate(env);
         assert_eq!(report.waiters, self.waits.len(), "L2: those who wait are those who are known to");
         self.check_wakes();
+        self.note_wish();
         self.check_replicas(&report);
         match &report.backlog {
             Some(backlog) => self.check_backlog(backlog, env),

@@ -62,6 +62,7 @@ impl Host {
         if departure.fails_sync() && is_syncing {
             self.note_failed_sync(port);
         }
+        self.failed_syncs += u64::from(!is_online || is_syncing);
         let by_limit = matches!(departure, Departure::OverHard | Departure::OverSoft);
         self.expected.dropped_by_limit += u64::from(by_limit);
         if self.live().next().is_none() {

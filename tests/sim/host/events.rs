@@ -57,6 +57,7 @@ impl Host {
             Event::Dropped { replica, reason } => self.on_dropped(replica, reason, env),
             Event::SnapshotOver { snapshot } => {
                 assert!(self.snapshots.remove(&snapshot).is_some(), "{snapshot} is over twice");
+                self.finished.push(snapshot);
             }
             Event::HistoryChanged { id } => {
                 assert_eq!(id, env.model.id(), "S6: the id told is the current one")
@@ -66,6 +67,7 @@ impl Host {
                 self.supplies_at = Some(if is_late { env.in_millis(1, 5000) } else { env.now });
             }
             Event::SnapshotWanted { .. } => {
+                self.wanted_since = None;
                 let is_late = env.strikes(Fault::SnapshotBegunLate, 15);
                 self.begins_at = Some(if is_late { env.in_millis(1, 5000) } else { env.now });
             }

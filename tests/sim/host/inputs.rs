@@ -101,7 +101,7 @@ impl Host {
     fn attach(&mut self, connection: Connection, wanted: Wanted, env: &mut Env) {
         let now = self.clock.read(env.now);
         let expected = self.expected_answer(wanted);
-        let attached_before = self.attached().count();
+        let (attached_before, surely_resumes) = (self.attached().count(), self.surely_resumes(wanted, env));
         let Some(link) = self.links.get_mut(&connection) else { return };
         let attached = match self.primary.attach(wanted, link.peer.clone(), now) {
             Ok(attached) => attached,
@@ -119,11 +119,14 @@ impl Host {
         self.note_arrival(connection);
         match (attached.answer, expected) {
             (Answer::Continue { from, id }, None) => {
+                self.check_continue(wanted, env);
                 let from = usize::try_from(from.get()).expect("runs are short");
                 self.on_continue(connection, attached.replica, id, from, env);
             }
             (Answer::Full(reason), Some(expected)) => {
                 assert_eq!(reason, expected, "a snapshot, but not for this reason");
+                assert!(!surely_resumes, "L4 or L6: {wanted:?} was promised to be kept, and is not resumed");
+                self.note_gap(reason);
                 self.expected.sync_full += 1;
                 self.expected.sync_partial_err += u64::from(wanted != Wanted::Everything);
                 count_refusal(reason, env);

@@ -12,10 +12,12 @@ mod gate;
 mod inputs;
 mod link;
 mod pins;
+mod resumes;
 mod snapshots;
 mod stale;
 mod syncs;
 mod waits;
+mod wishes;
 mod writes;
 
 use std::collections::BTreeMap;
@@ -39,6 +41,7 @@ use pins::Pin;
 use snapshots::Making;
 use waits::Waits;
 
+pub(crate) use resumes::Syncs;
 pub(crate) use writes::Write;
 
 #[derive(Debug)]
@@ -74,6 +77,13 @@ pub(crate) struct Host {
     /// Keys that are nobody's any more.
     stale: Vec<ReplicaKey>,
     over: Vec<WaiterKey>,
+    /// Snapshots that are over.
+    finished: Vec<SnapshotKey>,
+    /// Since when somebody may be given a snapshot, and the host was not asked for it.
+    wanted_since: Option<Timestamp>,
+    /// Syncs that were cut short, and requests from before what the backlog covers.
+    failed_syncs: u64,
+    gaps: u64,
     /// How many have attached.
     arrivals: u64,
     /// As the host was told.
@@ -115,6 +125,10 @@ impl Host {
             syncs_at: options.has_disk.then_some(Duration::ZERO),
             stale: Vec::new(),
             over: Vec::new(),
+            finished: Vec::new(),
+            wanted_since: None,
+            failed_syncs: 0,
+            gaps: 0,
             arrivals: 0,
             is_gate_open: true,
             may_be_lost: 0,
@@ -191,6 +205,7 @@ impl Host {
         self.drain(env);
         let (now, before) = (self.clock.read(env.now), self.end());
         self.primary.reconfigure(config, now).expect("options are drawn to be valid");
+        self.wanted_since = None;
         if self.config().sync_backoff.is_none() {
             self.failures.clear();
         }
@@ -269,6 +284,7 @@ impl Host {
         self.end_batch(env);
         if self.is_drained && now == self.clock.latest() {
             self.check_deadlines(now);
+            self.check_wish(now);
         }
     }
 

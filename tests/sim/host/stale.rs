@@ -26,6 +26,13 @@ impl Host {
             ];
             assert_eq!(refusals, [true; 9], "S10: {replica} is gone");
         }
+        for snapshot in self.finished.drain(..) {
+            let refusals = [
+                self.primary.handle_snapshot_ready(snapshot, now).is_err(),
+                self.primary.handle_snapshot_failed(snapshot, now).is_err(),
+            ];
+            assert_eq!(refusals, [true; 2], "S10: {snapshot} is over");
+        }
         let after = (self.primary.report(now), self.primary.poll_timeout());
         assert_eq!(before, after, "S10: who is gone changes nothing");
     }

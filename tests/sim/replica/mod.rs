@@ -437,6 +437,8 @@ impl Replica {
             }
             Some(Trick::DiskAhead) => {
                 env.journal.count(Fault::DiskAhead);
+                // One that was believed to be ahead already is believed again.
+                env.truth.note(session.connection, offset + 1, Some(offset + 1));
                 session.acknowledge(offset, Some(offset + 1));
             }
         }
