@@ -1,4 +1,4 @@
-use headwater::{AttachError, BacklogReport, FullReason, OutputLimit, Report, SoftLimit, Timestamp, Wanted};
+use headwater::{AttachError, BacklogReport, FullReason, OutputLimit, SoftLimit, Timestamp, Wanted};
 
 use super::Host;
 use crate::env::Env;
@@ -134,26 +134,6 @@ impl Host {
     fn has_expired(&self) -> bool {
         let idle = self.idle_since.map(|since| self.clock.latest().saturating_since(since));
         idle.zip(self.config().backlog_ttl).is_some_and(|(idle, ttl)| idle > ttl)
-    }
-
-    fn check_replicas(&self, report: &Report) {
-        assert_eq!(report.replicas.len(), self.attached().count(), "who is attached is reported");
-        let end = self.end();
-        for (link, replica) in self.attached() {
-            let reported = report.replicas.iter().find(|reported| reported.replica == replica);
-            let reported = reported.unwrap_or_else(|| panic!("{replica} went without an event"));
-            let unsent = link.account.sent.map_or(0, |sent| end - sent);
-            assert_eq!(reported.unsent, unsent as u64, "S1: {replica} is where the host left it");
-            let acked = reported.acked.map(|acked| acked.get());
-            assert_eq!(
-                acked,
-                link.account.acked.map(|acked| acked as u64),
-                "S8: {replica} acknowledged that"
-            );
-            let charged = link.charged(end).unwrap_or(0) as u64;
-            let within = self.effective_limit().hard.is_none_or(|limit| charged < limit);
-            assert!(within, "B3: {replica} has {charged} bytes unsent, over the limit");
-        }
     }
 
     /// B1 and B2: no less is kept than was promised, and no more than is needed.

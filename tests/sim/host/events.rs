@@ -45,7 +45,7 @@ impl Host {
             let is_wanted = std::mem::take(&mut self.waits.acks_wanted);
             assert!(is_wanted, "R172: acks are asked for, and nobody began to wait");
             let request = self.config().ack_request.clone().expect("nothing else grows by itself");
-            env.model.append(&request, self.store.digest());
+            self.enter(&request, env);
             self.observe(env);
         }
         event

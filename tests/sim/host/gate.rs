@@ -7,11 +7,12 @@ use crate::env::Env;
 impl Host {
     /// Those that are online and were heard from within the lag allowed.
     pub(super) fn good(&self) -> usize {
-        let (latest, max_lag) = (self.now(), self.config().min_replicas.max_lag);
-        let is_good = |link: &super::Link| {
-            link.account.is_online && latest.saturating_since(link.account.heard) <= max_lag
-        };
-        self.live().filter(|(link, _)| is_good(link)).count()
+        self.live().filter(|(link, _)| self.is_good(link)).count()
+    }
+
+    pub(super) fn is_good(&self, link: &super::Link) -> bool {
+        let silent = self.now().saturating_since(link.account.heard);
+        link.account.is_online && silent <= self.config().min_replicas.max_lag
     }
 
     /// What a write has to be told now.
@@ -35,11 +36,7 @@ impl Host {
         assert_eq!(self.primary.good(now), self.good(), "S9: those who are good are counted");
         assert_eq!(self.primary.admit_write(now).is_ok(), expected.is_ok(), "S9: a look at the gate");
         assert_eq!(self.is_gate_open, expected.is_ok(), "S9: the host knows of the gate what is so");
-        let (end, limits) = (env.model.end(), self.config().min_replicas);
-        let holds = |link: &super::Link| {
-            let is_good = now.saturating_since(link.account.heard) <= limits.max_lag;
-            link.account.is_online && is_good && link.account.acked >= Some(end)
-        };
+        let holds = |link: &super::Link| self.is_good(link) && link.account.acked >= Some(env.model.end());
         let holding = self.live().filter(|(link, _)| holds(link)).count();
         assert_eq!(self.primary.good_at(self.primary.end(), now), holding, "S9: those who hold all");
     }

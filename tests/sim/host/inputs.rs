@@ -159,12 +159,13 @@ impl Host {
         assert!(!env.model.has_parted(), "S6: nobody resumes a history that the data has left");
         env.journal.count(Fault::Resumed);
         self.expected.sync_partial_ok += 1;
-        let credited_to = (from + self.config().backlog_capacity).min(self.end());
+        let end = self.end();
+        let credited_to = (from + self.config().backlog_capacity).min(end);
         let Some(link) = self.links.get_mut(&connection) else { return };
         link.replica = Some(replica);
         link.account.is_online = true;
         link.account.heard = self.clock.latest();
-        link.account.credited_to = credited_to;
+        (link.account.credited_to, link.account.resumed_to) = (credited_to, end);
         link.start_at(from);
         self.waits.acks_wanted |= self.waits.len() > 0;
         wire::put_continue(&mut link.output, id, &link.peer);

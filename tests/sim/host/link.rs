@@ -48,6 +48,8 @@ pub(super) struct Account {
     pub(super) fsynced: Option<usize>,
     /// Where its part of the stream began.
     pub(super) began_at: usize,
+    /// Where the stream ended as it resumed: when what is before entered may be forgotten.
+    pub(super) resumed_to: usize,
     /// Its place among all that ever attached.
     pub(super) arrival: u64,
     /// The snapshot that it shares, or shared.

@@ -12,6 +12,7 @@ mod gate;
 mod inputs;
 mod link;
 mod pins;
+mod reported;
 mod resumes;
 mod snapshots;
 mod stale;
@@ -84,6 +85,8 @@ pub(crate) struct Host {
     /// Syncs that were cut short, and requests from before what the backlog covers.
     failed_syncs: u64,
     gaps: u64,
+    /// When what follows an offset entered the stream.
+    entered: Vec<(usize, Timestamp)>,
     /// How many have attached.
     arrivals: u64,
     /// As the host was told.
@@ -129,6 +132,7 @@ impl Host {
             wanted_since: None,
             failed_syncs: 0,
             gaps: 0,
+            entered: Vec::new(),
             arrivals: 0,
             is_gate_open: true,
             may_be_lost: 0,
@@ -302,8 +306,8 @@ impl Host {
     /// Between two units the primary puts at most one heartbeat at a time into the stream.
     fn note_heartbeat(&mut self, before: usize, env: &mut Env) {
         if self.end() > before {
-            let heartbeat = self.config().heartbeat.as_ref().expect("nothing else grows by itself");
-            env.model.append(&heartbeat.payload, self.store.digest());
+            let heartbeat = self.config().heartbeat.clone().expect("nothing else grows by itself");
+            self.enter(&heartbeat.payload, env);
         }
     }
 

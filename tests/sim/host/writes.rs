@@ -103,7 +103,7 @@ impl Host {
         let has_changed = store != self.store;
         self.store = store;
         if is_wanted && !unit.is_empty() {
-            env.model.append(unit, self.store.digest());
+            self.enter(unit, env);
         } else if has_changed {
             env.journal.count(Fault::WriteNotCounted);
             env.model.part();
