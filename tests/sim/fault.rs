@@ -38,6 +38,7 @@ faults! {
     DiskStuck,
     DiskAhead,
     AskedAstray,
+    PortChanged,
     // The host.
     SnapshotFailed,
     SnapshotNeverReady,
@@ -79,6 +80,9 @@ faults! {
     SnapshotJoinedLate,
     SnapshotSuitsNobody,
     HeldBack,
+    HeldBackForLonger,
+    HeldBackForMost,
+    HeldBackTogether,
     SyncedAgainLater,
     SyncUnlikely,
     TooManyTransfers,

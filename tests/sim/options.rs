@@ -25,6 +25,8 @@ pub(crate) struct Options {
     pub(crate) client_every: usize,
     /// The host syncs a file of its own.
     pub(crate) has_disk: bool,
+    /// How many snapshots of a hundred fail.
+    pub(crate) failing: usize,
     /// How many bytes an image has more than it needs.
     pub(crate) padding: usize,
     /// The most that a replica reads at once.
@@ -57,6 +59,7 @@ impl Options {
             clients: rng.within(0..=6),
             client_every: rng.within(100..=2000),
             has_disk: rng.chance(60),
+            failing: rng.pick(&[15, 15, 70]),
             padding: rng.pick(&[0, 2000, 30_000, 60_000]),
             gulp: rng.scaled(16..=1 << 20).max(if rng.chance(10) { 16 } else { 2000 }),
             switched_off: Fault::ALL.iter().copied().filter(|fault| rng.chance(absence(*fault))).collect(),
@@ -144,7 +147,7 @@ fn min_replicas(rng: &mut Rng, replicas: usize) -> MinReplicas {
 }
 
 fn backoff(rng: &mut Rng) -> Backoff {
-    let first = rng.scaled_millis(1..=3000);
+    let first = if rng.chance(50) { rng.scaled_millis(1..=3000) } else { rng.millis(1000..=6000) };
     Backoff { first, most: if rng.chance(10) { first / 2 } else { first * 8 } }
 }
 

@@ -36,16 +36,16 @@ impl Failures {
         self.0.insert(port, Failed { at: now, backoff, told: None, least, most });
     }
 
-    /// L5: of those who failed at the same moment, no two come back at the same.
-    pub(super) fn note_told(&mut self, port: i64, until: Timestamp) {
-        let Some(failed) = self.0.get_mut(&port) else { return };
+    /// L5: of those who failed at the same moment, no two come back at the same. Tells whether there are others.
+    pub(super) fn note_told(&mut self, port: i64, until: Timestamp) -> bool {
+        let Some(failed) = self.0.get_mut(&port) else { return false };
         assert!(failed.told.is_none_or(|told| told == until), "L5: it is held back for longer than was told");
         failed.told = Some(until);
         let at = failed.at;
-        let is_twin = |(other, failed): (&i64, &Failed)| {
-            *other != port && failed.at == at && failed.told == Some(until) && until > at
-        };
-        assert!(!self.0.iter().any(is_twin), "L5: two come back at once");
+        let others = self.0.iter().filter(|(other, failed)| **other != port && failed.at == at);
+        let others: Vec<_> = others.filter_map(|(_, failed)| failed.told).collect();
+        assert!(!others.contains(&until) || until == at, "L5: two come back at once");
+        !others.is_empty()
     }
 
     pub(super) fn forget(&mut self, port: i64) {
@@ -66,6 +66,12 @@ impl Failed {
     pub(super) fn soonest(&self) -> Timestamp {
         let half = if self.least == 0 { Duration::ZERO } else { nominal(self.backoff, self.least) / 2 };
         self.at.checked_add(half).unwrap_or(self.at)
+    }
+
+    /// How often it failed in a row, at least, and whether it is held back for as long as anybody is.
+    pub(super) fn severity(&self) -> (u32, bool) {
+        let Backoff { first, most } = self.backoff;
+        (self.least, first < most && nominal(self.backoff, self.least) == most)
     }
 
     pub(super) fn latest(&self) -> Timestamp {

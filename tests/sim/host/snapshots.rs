@@ -172,6 +172,7 @@ fn fate(env: &mut Env) -> (Option<Duration>, Option<Duration>) {
     if env.strikes(Fault::SnapshotNeverReady, 8) {
         return (None, None);
     }
-    let fails = !env.is_calm && env.options.allows(Fault::SnapshotFailed) && env.rng.chance(15);
+    let fails =
+        !env.is_calm && env.options.allows(Fault::SnapshotFailed) && env.rng.chance(env.options.failing);
     (Some(ready_at), fails.then(|| env.in_millis(0, 2 * slowest)))
 }

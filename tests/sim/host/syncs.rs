@@ -86,7 +86,14 @@ impl Host {
         );
         if let Some(until) = until {
             env.journal.count(Fault::HeldBack);
-            self.failures.note_told(port, until);
+            let (in_a_row, is_most) = failed.severity();
+            let together = self.failures.note_told(port, until);
+            let seen = [
+                (in_a_row > 1, Fault::HeldBackForLonger),
+                (is_most, Fault::HeldBackForMost),
+                (together, Fault::HeldBackTogether),
+            ];
+            seen.iter().filter(|(is_seen, _)| *is_seen).for_each(|(_, fault)| env.journal.count(*fault));
         }
     }
 

@@ -17,6 +17,8 @@ use session::{Session, Stage};
 #[derive(Debug)]
 pub(crate) struct Replica {
     name: usize,
+    /// By which, besides its address, the primary knows it again.
+    port: usize,
     /// What it has applied; `None` before its first snapshot, and after it lost its state.
     held: Option<Held>,
     /// An older state, to be restored from.
@@ -61,6 +63,7 @@ impl Replica {
     pub(crate) fn new(name: usize) -> Self {
         Self {
             name,
+            port: 7000 + name,
             held: None,
             saved: None,
             session: None,
@@ -181,7 +184,10 @@ impl Replica {
         let connection = env.network.open(shape, wears_out);
         env.note(format_args!("replica {} opens {connection:?}", self.name));
         let mut session = Session::new(connection, env.now);
-        session.say(&["REPLCONF", "listening-port", &format!("{}", 7000 + self.name)]);
+        if env.strikes(Fault::PortChanged, 3) {
+            self.port += 100;
+        }
+        session.say(&["REPLCONF", "listening-port", &self.port.to_string()]);
         // One that takes no end mark is among those of each run, and one that learns no ids.
         let capabilities: &[&str] = match self.name % 3 {
             0 => &["REPLCONF", "capa", "psync2"],
@@ -431,14 +437,13 @@ impl Replica {
             Some(Trick::RunAhead) => {
                 env.journal.count(Fault::AckAhead);
                 let ahead = offset + env.rng.scaled(1..=100_000);
-                // Nobody can tell, as long as it was sent that much.
-                env.truth.note(session.connection, ahead, fsynced);
+                env.truth.note_claim(session.connection, ahead, fsynced);
                 session.acknowledge(ahead, fsynced);
             }
             Some(Trick::DiskAhead) => {
                 env.journal.count(Fault::DiskAhead);
                 // One that was believed to be ahead already is believed again.
-                env.truth.note(session.connection, offset + 1, Some(offset + 1));
+                env.truth.note_claim(session.connection, offset, Some(offset + 1));
                 session.acknowledge(offset, Some(offset + 1));
             }
         }
