@@ -83,6 +83,7 @@ faults! {
     HeldBackForLonger,
     HeldBackForMost,
     HeldBackTogether,
+    HeldBackAfterReturn,
     SyncedAgainLater,
     SyncUnlikely,
     TooManyTransfers,

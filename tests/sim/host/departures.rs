@@ -61,6 +61,9 @@ impl Host {
         }
         if departure.fails_sync() && is_syncing {
             self.note_failed_sync(port);
+            let is_back = |link: &Link| link.peer.port == port && link.account.waits();
+            let are_back = self.live().filter(|(link, _)| is_back(link)).count();
+            self.failed_behind += are_back as u64;
         }
         self.failed_syncs += u64::from(!is_online || is_syncing);
         let by_limit = matches!(departure, Departure::OverHard | Departure::OverSoft);

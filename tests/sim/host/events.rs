@@ -17,6 +17,9 @@ impl Host {
             self.on_event(event, env);
         }
         (self.is_drained, self.batch_until) = (true, Duration::ZERO);
+        for _ in 0..std::mem::take(&mut self.failed_behind) {
+            env.journal.count(Fault::HeldBackAfterReturn);
+        }
         self.check_all_told();
     }
 

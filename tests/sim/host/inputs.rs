@@ -178,7 +178,7 @@ impl Host {
         let joined = joined.expect("who was attached is reported");
         let Some(link) = self.links.get_mut(&connection) else { return };
         link.replica = Some(replica);
-        self.check_held_back(connection, joined.held_back, env);
+        self.note_held_back(connection, joined.held_back, env);
         if joined.state != ReplicaState::WaitingForSnapshot {
             env.journal.count(Fault::SnapshotJoinedLate);
             let unsent = usize::try_from(joined.unsent).expect("runs are short");

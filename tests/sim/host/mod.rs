@@ -82,6 +82,8 @@ pub(crate) struct Host {
     finished: Vec<SnapshotKey>,
     /// Since when somebody may be given a snapshot, and the host was not asked for it.
     wanted_since: Option<Timestamp>,
+    /// Syncs that were found to have failed when their replicas were back already.
+    failed_behind: u64,
     /// Syncs that were cut short, and requests from before what the backlog covers.
     failed_syncs: u64,
     gaps: u64,
@@ -130,6 +132,7 @@ impl Host {
             over: Vec::new(),
             finished: Vec::new(),
             wanted_since: None,
+            failed_behind: 0,
             failed_syncs: 0,
             gaps: 0,
             entered: Vec::new(),

@@ -13,6 +13,9 @@ impl Host {
             let reported = reported.unwrap_or_else(|| panic!("{replica} went without an event"));
             self.check_output(link, reported);
             self.check_acked(link, reported);
+            if link.account.waits() {
+                self.check_held_back(link.peer.port, reported.held_back);
+            }
             assert!(has_state(link, reported.state), "{replica} is {:?}: {:?}", reported.state, link.account);
             assert_eq!(
                 reported.lag.is_some(),

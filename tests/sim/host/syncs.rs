@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use headwater::{Framing, ReplicaState, SnapshotError, SnapshotKey, SyncForecast};
+use headwater::{Framing, ReplicaState, SnapshotError, SnapshotKey, SyncForecast, Timestamp};
 
 use super::Host;
 use super::failures::Failed;
@@ -71,30 +71,33 @@ impl Host {
         self.live().map(|(link, _)| link).filter(move |link| link.account.waits() && is_free(link))
     }
 
-    /// L5: a replica is held back as long as its failures in a row ask for, and not as long as another.
-    pub(super) fn check_held_back(&mut self, connection: Connection, told: Option<Duration>, env: &mut Env) {
-        let (now, port) = (self.now(), self.links[&connection].peer.port);
-        let until = told.and_then(|told| now.checked_add(told));
-        let Some(failed) = self.failures.of(port) else {
-            return assert_eq!(until, None, "L5: one that did not fail is held back");
-        };
-        let until_at_least = until.unwrap_or(now);
-        assert!(failed.soonest() <= until_at_least, "L5: held back till {until:?} after {failed:?}");
-        assert!(
-            until.is_none_or(|until| until <= failed.latest()),
-            "L5: held back till {until:?} after {failed:?}"
-        );
-        if let Some(until) = until {
-            env.journal.count(Fault::HeldBack);
-            let (in_a_row, is_most) = failed.severity();
-            let together = self.failures.note_told(port, until);
-            let seen = [
-                (in_a_row > 1, Fault::HeldBackForLonger),
-                (is_most, Fault::HeldBackForMost),
-                (together, Fault::HeldBackTogether),
-            ];
-            seen.iter().filter(|(is_seen, _)| *is_seen).for_each(|(_, fault)| env.journal.count(*fault));
-        }
+    /// L5: a replica is held back as long as its failures in a row ask for. Gives till when.
+    pub(super) fn check_held_back(&self, port: i64, told: Option<Duration>) -> Option<Timestamp> {
+        let until = told.and_then(|told| self.now().checked_add(told));
+        let (soonest, latest) = self
+            .failures
+            .of(port)
+            .map_or((self.now(), self.now()), |failed| (failed.soonest(), failed.latest()));
+        let at_least = until.unwrap_or(self.now());
+        assert!(soonest <= at_least, "L5: {port} is held back till {until:?}, not till {soonest:?}");
+        assert!(until.is_none_or(|until| until <= latest), "L5: {port} is held back beyond {latest:?}");
+        until
+    }
+
+    /// L5: and not as long as another.
+    pub(super) fn note_held_back(&mut self, connection: Connection, told: Option<Duration>, env: &mut Env) {
+        let port = self.links[&connection].peer.port;
+        let until = self.check_held_back(port, told);
+        let (Some(failed), Some(until)) = (self.failures.of(port), until) else { return };
+        env.journal.count(Fault::HeldBack);
+        let (in_a_row, is_most) = failed.severity();
+        let together = self.failures.note_told(port, until);
+        let seen = [
+            (in_a_row > 1, Fault::HeldBackForLonger),
+            (is_most, Fault::HeldBackForMost),
+            (together, Fault::HeldBackTogether),
+        ];
+        seen.iter().filter(|(is_seen, _)| *is_seen).for_each(|(_, fault)| env.journal.count(*fault));
     }
 
     pub(super) fn check_begin_refused(&self, refused: SnapshotError, framing: Framing, env: &mut Env) {
