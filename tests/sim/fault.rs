@@ -58,6 +58,7 @@ faults! {
     // Clients.
     WaitCancelled,
     ClientGone,
+    ClientGoneUntold,
     // What is written.
     UnitOfOneByte,
     UnitAboveBacklog,

@@ -76,7 +76,8 @@ fn run_all(next: &AtomicU64, seeds: u64, progress: &Mutex<Progress>) {
             return;
         }
         let world = catch_unwind(|| run_checked(seed));
-        let mut progress = progress.lock().expect("the other thread has failed");
+        // Once the other thread has failed nobody asks for it any more.
+        let Ok(mut progress) = progress.lock() else { return };
         progress.add(&world.unwrap_or_else(|failure| resume_unwind(failure)));
     }
 }

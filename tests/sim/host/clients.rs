@@ -49,20 +49,33 @@ impl Host {
     pub(super) fn dismiss_hopeless(&mut self, env: &mut Env) {
         let (replicas, disks) = (env.options.replicas, env.options.replicas_with_disk());
         for waiter in self.hopeless_waits(replicas, disks) {
-            let is_meant = |client: &Client| client.waits.is_some_and(|waiting| waiting.waiter == waiter);
-            let index = self.clients.iter().position(is_meant).expect("S7: a wait has its client");
-            let waiting = self.clients[index].waits.expect("it waits");
+            let (index, waiting) = self.client_of(waiter);
             self.cancel(index, waiting, env);
         }
+    }
+
+    /// S7: one whose wait is over goes before it is told, and it is not told then.
+    pub(super) fn lose_untold_client(&mut self, env: &mut Env) {
+        let Some((waiter, _)) = self.waits.ended.back().copied() else { return };
+        if env.strikes(Fault::ClientGoneUntold, 10) {
+            let (index, waiting) = self.client_of(waiter);
+            self.cancel(index, waiting, env);
+        }
+    }
+
+    fn client_of(&self, waiter: WaiterKey) -> (usize, Waiting) {
+        let waits = self.clients.iter().map(|client| client.waits);
+        let mut waits = waits.enumerate().filter_map(|(index, waiting)| Some((index, waiting?)));
+        let meant = waits.find(|(_, waiting)| waiting.waiter == waiter);
+        meant.expect("S7: the client waits, and was not told")
     }
 
     /// S7: each is answered once, with its own kind of answer and the counts of the moment at which it ended.
     pub(super) fn on_wait_ended(&mut self, waiter: WaiterKey, end: WaitEnd, env: &mut Env) {
         let expected = self.waits.ended.pop_front();
         assert_eq!(Some((waiter, end)), expected, "S7, L1 or L3: another wait ended, or it ended otherwise");
-        let is_meant = |client: &Client| client.waits.is_some_and(|waiting| waiting.waiter == waiter);
-        let index = self.clients.iter().position(is_meant).expect("S7: the client waits, and was not told");
-        let waiting = self.clients[index].waits.take().expect("it waits");
+        let (index, waiting) = self.client_of(waiter);
+        self.clients[index].waits = None;
         answer(waiting.command, &end, env);
         self.over.push(waiter);
     }

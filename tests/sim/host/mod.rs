@@ -195,6 +195,7 @@ impl Host {
     /// Takes the events, unless the host is so slow that more inputs come into the same batch.
     pub(crate) fn end_batch(&mut self, env: &mut Env) {
         self.is_drained = false;
+        self.lose_untold_client(env);
         if self.batch_until.is_zero() && !env.is_calm && env.rng.chance(10) {
             self.batch_until = env.now + env.rng.scaled_millis(0..=50);
         }
