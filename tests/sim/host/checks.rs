@@ -48,8 +48,7 @@ impl Host {
             (self.largest_chunk, self.smallest_chunk) = (0, usize::MAX);
             (self.most_kept, self.largest_unit) = (0, 0);
         }
-        let reaches_to = self.end().saturating_sub(self.config().backlog_capacity);
-        self.may_be_lost = self.may_be_lost.max(reaches_to);
+        self.note_reach(self.end());
         let kept = report.backlog.map_or(0, |backlog| backlog.len);
         self.most_kept = self.most_kept.max(usize::try_from(kept).expect("runs are short"));
         if was_kept && !self.is_kept && self.has_expired() {
@@ -60,6 +59,12 @@ impl Host {
         }
         self.judge_output(self.end());
         self.enforce_pins(self.end());
+    }
+
+    /// At this end of the stream, what is before the capacity may go.
+    pub(super) fn note_reach(&mut self, end: usize) {
+        let reaches_to = end.saturating_sub(self.config().backlog_capacity);
+        self.may_be_lost = self.may_be_lost.max(reaches_to);
     }
 
     /// Whoever is late is gone once the primary was told the time.

@@ -214,6 +214,7 @@ impl Host {
         let (now, before) = (self.clock.read(env.now), self.end());
         self.primary.reconfigure(config, now).expect("options are drawn to be valid");
         self.wanted_since = None;
+        self.note_reach(before);
         if self.config().sync_backoff.is_none() {
             self.failures.clear();
         }
