@@ -98,7 +98,7 @@ pub(crate) fn config(rng: &mut Rng, replicas: usize) -> Config {
     config.min_replicas = min_replicas(rng, replicas);
     config.ack_request = (!rng.chance(25)).then(wire::get_ack);
     config.max_waiters = if rng.chance(80) { 100 } else { rng.within(1..=3) };
-    config.max_transfers = if rng.chance(50) { 16 } else { rng.within(1..=replicas) };
+    config.max_transfers = if rng.chance(40) { 16 } else { rng.scaled(1..=replicas) };
     config.heartbeat = (!rng.chance(25)).then(|| Heartbeat {
         payload: if rng.chance(70) { wire::heartbeat() } else { wire::get_ack() },
         period: rng.millis(100..=5000),
@@ -148,7 +148,7 @@ fn min_replicas(rng: &mut Rng, replicas: usize) -> MinReplicas {
 
 fn backoff(rng: &mut Rng) -> Backoff {
     let first = if rng.chance(50) { rng.scaled_millis(1..=3000) } else { rng.millis(1000..=6000) };
-    Backoff { first, most: if rng.chance(10) { first / 2 } else { first * 8 } }
+    Backoff { first, most: if rng.chance(10) { first / 2 } else { first * rng.pick(&[2, 2, 8]) } }
 }
 
 fn shape(rng: &mut Rng) -> Shape {

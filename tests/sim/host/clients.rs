@@ -131,7 +131,7 @@ impl Host {
         }
         self.syncs_at = Some(env.in_millis(20, 3000));
         let (end, before) = (self.end(), self.waits.on_disk);
-        if before.is_some() && env.strikes(Fault::LocalFsyncStopped, 5) {
+        if before.is_some() && env.strikes(Fault::LocalFsyncStopped, 10) {
             return self.tell_disk(None, env);
         }
         let least = before.unwrap_or(0);
