@@ -4,10 +4,11 @@ use std::hint::black_box;
 use std::io;
 use std::time::Duration;
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use headwater::{
-    Ack, Acks, Backlog, Config, Event, Framing, Image, Level, Offset, Peer, Primary, ReplicaKey,
-    ReplicationId, Sent, Tag, Timeout, Timestamp, Wait, WaitOutcome, Waiters, Wanted, wire,
+    Ack, Acks, Backlog, Config, Event, Framing, Image, Level, MinReplicas, Offset, OutputLimit, Peer,
+    Primary, ReplicaKey, ReplicationId, Sent, Sink, SoftLimit, Tag, Timeout, Timestamp, Wait, WaitEnded,
+    WaitOutcome, Waiters, Wanted, wire,
 };
 
 #[test]
@@ -37,6 +38,56 @@ fn a_staged_unit_allocates_nothing() {
         backlog.commit();
     };
     assert_eq!(allocations(stage), 0);
+}
+
+/// Both fill chunks, so that now the one, now the other makes room.
+#[test]
+fn appends_between_staged_units_allocate_nothing() {
+    let mut backlog = backlog();
+    for (staged, appended) in [(107, 37), (64 << 10, 37), (107, 64 << 10)] {
+        let (staged, appended) = (vec![b'x'; staged], vec![b'y'; appended]);
+        let step = || {
+            backlog.stage(&staged).unwrap();
+            backlog.commit();
+            backlog.append(&appended).unwrap();
+        };
+        assert_eq!(allocations(step), 0, "{} bytes staged, {} appended", staged.len(), appended.len());
+    }
+}
+
+/// Beyond what the host allocates for them, that is.
+#[test]
+fn adopted_payloads_allocate_nothing() {
+    let (mut backlog, payload) = (backlog(), Bytes::from(vec![b'x'; 16 << 10]));
+    let step = || {
+        backlog.append_shared(payload.clone()).unwrap();
+        backlog.append(b"between").unwrap();
+        backlog.stage(b"before").unwrap();
+        backlog.stage_shared(payload.clone()).unwrap();
+        backlog.stage(b"behind").unwrap();
+        backlog.commit();
+        backlog.stage_shared(payload.clone()).unwrap();
+        backlog.discard_staged();
+    };
+    assert_eq!(allocations(step), 0);
+}
+
+#[test]
+fn an_adopted_payload_written_and_sent_allocates_nothing() {
+    let (mut primary, replicas) = primary();
+    let payload = Bytes::from(vec![b'x'; 64 << 10]);
+    let step = || {
+        primary.append_shared(payload.clone(), NOW).unwrap();
+        primary.write(NOW, |unit| unit.put_shared(payload.clone())).unwrap();
+        while primary.poll_event().is_some() {}
+        let mut batch = primary.take_batch(replicas[0], NOW).unwrap().expect("there is something to send");
+        batch.advance(batch.remaining());
+        primary.handle_batch_written(batch, NOW);
+        for &replica in &replicas[1..] {
+            assert_eq!(primary.write_to(replica, &mut TakesAll, NOW).unwrap(), Sent::All);
+        }
+    };
+    assert_eq!(allocations(step), 0);
 }
 
 #[test]
@@ -142,6 +193,30 @@ fn a_wait_in_place_of_one_given_up_allocates_nothing() {
     assert_eq!(allocations(step), 0);
 }
 
+/// With the gate, the soft limit, the samples of lag and the request for acks on: what a caller of WAIT costs.
+#[test]
+fn a_guarded_write_that_is_waited_for_allocates_nothing() {
+    let (mut primary, replicas) = primary_of(guarded());
+    let mut steps = 0;
+    let step = || {
+        steps += 1;
+        let now = Timestamp::from_origin(Duration::from_millis(steps));
+        let written = primary.write(now, |unit| unit.put(&[b'x'; 64])).unwrap();
+        let target = written.end.unwrap();
+        let timeout = Timeout::After(Duration::from_secs(1));
+        let tag = Tag(steps);
+        let wait = Wait { target, replicas: 2, level: Level::Applied, local: false, timeout, tag };
+        assert!(matches!(primary.wait(wait, now), Ok(WaitOutcome::Pending(_))));
+        assert_eq!(send_all(&mut primary, now), (3, 0), "each replica is sent the unit, nobody's wait ends");
+        for replica in replicas {
+            primary.handle_ack(replica, Ack::applied(primary.end()), now).unwrap();
+        }
+        assert_eq!(send_all(&mut primary, now), (0, 1), "the wait ends, once");
+        primary.handle_timeout(now);
+    };
+    assert_eq!(allocations(step), 0);
+}
+
 /// How often a step allocates, once all has found its size.
 fn allocations(mut step: impl FnMut()) -> u64 {
     for _ in 0..STEPS {
@@ -154,10 +229,24 @@ fn backlog() -> Backlog {
     Backlog::new(1 << 20, Offset::ZERO).expect("the capacity is not zero")
 }
 
-/// A primary with a backlog of 1 MiB, whose replicas are online.
+/// What a careful host configures.
+fn guarded() -> Config {
+    let mut config = Config::default();
+    config.min_replicas = MinReplicas { to_write: 2, max_lag: Duration::from_secs(10) };
+    let soft = SoftLimit { bytes: 1 << 20, lasting: Duration::from_secs(60) };
+    config.output_limit = OutputLimit { hard: Some(8 << 20), soft: Some(soft) };
+    config.ack_request = Some(wire::get_ack());
+    config
+}
+
 fn primary() -> (Primary, [ReplicaKey; 3]) {
+    primary_of(Config::default())
+}
+
+/// A primary with a backlog of 1 MiB, whose replicas are online.
+fn primary_of(config: Config) -> (Primary, [ReplicaKey; 3]) {
     let id = |byte| ReplicationId::from_random([byte; 20]);
-    let mut primary = Primary::new(Config::default(), id(1), NOW).expect("the default can work");
+    let mut primary = Primary::new(config, id(1), NOW).expect("the default can work");
     primary.supply_id(id(2)).expect("the id is fresh");
     let replicas = [1, 2, 3].map(|tag| {
         let attached = primary.attach(Wanted::Everything, Peer::new(Tag(tag), "replica"), NOW);
@@ -171,6 +260,28 @@ fn primary() -> (Primary, [ReplicaKey; 3]) {
     }
     while primary.poll_event().is_some() {}
     (primary, replicas)
+}
+
+/// Sends each replica all there is. Tells how many were sent something, and how many waits ended.
+fn send_all(primary: &mut Primary, now: Timestamp) -> (usize, usize) {
+    let (mut sent, mut ended) = (0, 0);
+    while let Some(event) = primary.poll_event() {
+        match event {
+            Event::Send(replica) => {
+                assert_eq!(
+                    primary.write_to(replica, &mut TakesAll, now).expect("the writer never fails"),
+                    Sent::All
+                );
+                sent += 1;
+            }
+            Event::WaitEnded { end, .. } => {
+                assert_eq!(end.how, WaitEnded::Satisfied);
+                ended += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    (sent, ended)
 }
 
 /// A socket that takes everything.

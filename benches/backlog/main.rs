@@ -29,6 +29,7 @@ fn main() {
     }
     let mut criterion = support::criterion();
     bench_append(&mut criterion);
+    bench_adopt(&mut criterion);
     bench_first_fill(&mut criterion);
     bench_attached(&mut criterion);
     bench_command(&mut criterion);
@@ -47,6 +48,14 @@ fn bench_append(criterion: &mut Criterion) {
                 bench(&mut group, name, Throughput::Bytes(size as u64), || make(capacity, size));
             }
         }
+    }
+}
+
+fn bench_adopt(criterion: &mut Criterion) {
+    for size in [16 * KIB, MIB] {
+        let mut group = criterion.benchmark_group(format!("adopt {}", size_name(size)));
+        bench(&mut group, "shared", Throughput::Elements(1), || works::adopt(size));
+        bench(&mut group, "copied", Throughput::Elements(1), || works::append(backlog(MIB), MIB, size));
     }
 }
 

@@ -22,6 +22,11 @@ impl Payload {
     /// The next one; its length is a surprise to the compiler, as a host's would be.
     #[inline]
     pub(crate) fn next(&mut self) -> &[u8] {
+        self.next_shared()
+    }
+
+    #[inline]
+    pub(crate) fn next_shared(&mut self) -> &Bytes {
         self.next = (self.next + 1) % self.sources.len();
         black_box(&self.sources[self.next])
     }

@@ -2,6 +2,7 @@ use crate::payload::{KIB, MIB, size_name};
 use crate::support::Target;
 use crate::support::targets::nanos;
 use crate::works::{self, FEEDERS, KEEPERS, SMALL, Timed};
+use crate::yardsticks::backlog;
 
 pub(crate) fn targets() -> Vec<Target> {
     let mut targets: Vec<_> = works::capacities().iter().copied().flat_map(append_targets).collect();
@@ -13,6 +14,7 @@ pub(crate) fn targets() -> Vec<Target> {
     ));
     targets.push(Target::nanos("SET of 64 B, encoded into a unit", 40.0, works::write_command));
     targets.extend(works::capacities().iter().copied().map(resume_target));
+    targets.extend(adopt_targets());
     targets.extend(read_targets());
     targets.extend(tail_targets());
     targets
@@ -30,6 +32,18 @@ fn append_targets(capacity: usize) -> [Target; 5] {
 
 fn resume_target(capacity: usize) -> Target {
     Target::nanos(format!("resume in {}", size_name(capacity)), 60.0, move || works::resume(capacity))
+}
+
+/// A payload that is handed over costs the same whatever its length.
+fn adopt_targets() -> [Target; 5] {
+    let copy = |size| works::append(backlog(MIB), MIB, size);
+    [
+        Target::nanos("adopt 16 KiB", 35.0, || works::adopt(16 * KIB)),
+        Target::nanos("adopt 1 MiB", 35.0, || works::adopt(MIB)),
+        Target::ratio("adopt 1 MiB / adopt 16 KiB", 1.3, || works::adopt(MIB), || works::adopt(16 * KIB)),
+        Target::gain("copy 16 KiB / adopt", 4.0, || works::adopt(16 * KIB), move || copy(16 * KIB)),
+        Target::gain("copy 1 MiB / adopt", 300.0, || works::adopt(MIB), move || copy(MIB)),
+    ]
 }
 
 fn read_targets() -> [Target; 4] {

@@ -71,6 +71,19 @@ pub(crate) fn append<K: Keep + 'static>(mut keeper: K, capacity: usize, size: us
     })
 }
 
+/// Hands payloads over that the host shares with the backlog.
+pub(crate) fn adopt(size: usize) -> Work {
+    let mut backlog = backlog(MIB);
+    let mut payload = Payload::new(size);
+    Work::new(HAND_OVERS, move || {
+        timed(|| {
+            for _ in 0..HAND_OVERS {
+                backlog.append_shared(payload.next_shared().clone()).expect("the stream has room");
+            }
+        })
+    })
+}
+
 /// The first time that memory is touched: the kernel's page faults outweigh all else.
 pub(crate) fn first_fill<K: Keep>(make: impl Fn() -> K + 'static) -> Work {
     let mut payload = Payload::new(SMALL);
@@ -231,6 +244,7 @@ pub(crate) const SMALL: usize = 64;
 /// Bytes in a batch of appends.
 const BATCH: usize = 64 * KIB;
 const FIRST_FILL: usize = 16 * MIB;
+const HAND_OVERS: usize = 1000;
 const COMMANDS: usize = 1000;
 const LOOK_UPS: usize = 1000;
 const GATHERS: usize = 1000;

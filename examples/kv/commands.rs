@@ -5,16 +5,17 @@ use headwater::wire::{self, Command};
 
 use crate::reply::Reply::{self, Array, Bulk, Integer, Null, Simple};
 use crate::store::{Entry, Store, glob_matches};
-use Kind::{Read, Serve, Write};
+use Kind::{Read, Serve, Wait, Write};
 
 /// A command's name and kind.
 pub type Spec = (&'static str, Kind);
 
-/// Whether a command reads the data, may change it, or is about something else.
+/// Whether a command reads the data, may change it, waits for replicas, or is about something else.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Kind {
     Read,
     Write,
+    Wait,
     Serve,
 }
 
@@ -208,13 +209,13 @@ fn moment(time: &[u8], unit: &[u8], now_ms: i64) -> Result<Option<i64>, &'static
 }
 
 /// A decimal as Redis takes it: no plus sign, no leading zero, no space.
-fn integer(text: &[u8]) -> Result<i64, &'static str> {
+pub fn integer(text: &[u8]) -> Result<i64, &'static str> {
     let strict = matches!(text, b"0" | [b'-', b'1'..=b'9', ..] | [b'1'..=b'9', ..]);
     let number = std::str::from_utf8(text).ok().filter(|_| strict).and_then(|text| text.parse().ok());
     number.ok_or("ERR value is not an integer or out of range")
 }
 
-fn wrong_arity(name: &str) -> Box<dyn Error> {
+pub fn wrong_arity(name: &str) -> Box<dyn Error> {
     format!("ERR wrong number of arguments for '{name}' command").into()
 }
 
@@ -229,6 +230,8 @@ const COMMANDS: &[(i64, Kind, &[&str])] = &[
     (-2, Write, &["del"]),
     (3, Write, &["append", "incrby", "expire", "pexpire", "pexpireat"]),
     (-3, Write, &["set", "mset"]),
+    (3, Wait, &["wait"]),
+    (4, Wait, &["waitaof"]),
     (1, Serve, &["multi", "exec", "discard", "role", "sync"]),
     (-1, Serve, &["command", "info", "quit", "replconf", "shutdown"]),
     (-2, Serve, &["auth", "client", "config"]),

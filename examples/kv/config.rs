@@ -1,9 +1,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
-use headwater::{Heartbeat, wire};
+use headwater::wire::{self, ClientLimits, memory_size};
+use headwater::{Backoff, Heartbeat};
 
 /// The settings, which have the names of Redis's directives on the command line and in CONFIG.
 #[derive(Clone)]
@@ -14,6 +14,8 @@ pub struct Config {
     /// Empty if none is required.
     pub requirepass: String,
     pub diskless_sync: bool,
+    /// Only that of replicas is enforced: what waits for another client is bounded anyway, and nobody subscribes.
+    pub output_limits: ClientLimits,
     pub replication: headwater::Config,
 }
 
@@ -21,9 +23,11 @@ impl Config {
     /// Reads `--name value …`; the words up to the next option are one value, as in Redis.
     pub fn from_options(words: impl Iterator<Item = String>) -> Result<Self, String> {
         let (bind, dir, requirepass) = (Ipv4Addr::LOCALHOST.into(), ".".into(), String::new());
-        let replication = headwater::Config::default();
-        let mut config = Self { port: 6379, bind, dir, requirepass, diskless_sync: true, replication };
+        let (output_limits, replication) = (ClientLimits::default(), headwater::Config::default());
+        let mut config =
+            Self { port: 6379, bind, dir, requirepass, diskless_sync: true, output_limits, replication };
         config.set("repl-ping-replica-period", "10")?;
+        config.replication.ack_request = Some(wire::get_ack());
         let mut words = words.peekable();
         while let Some(option) = words.next() {
             let name = option.strip_prefix("--").ok_or_else(|| format!("{option} is no option"))?;
@@ -55,38 +59,57 @@ impl Config {
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        let replication = &mut self.replication;
         match name {
-            "port" => self.port = number(value)?,
+            "port" => self.port = number(value, 0, u16::MAX.into())?.try_into().unwrap_or_default(),
             "bind" => self.bind = value.parse().map_err(|_| "argument must be an IP address")?,
             "dir" if !Path::new(value).is_dir() => return Err("No such directory".into()),
             "dir" => self.dir = value.into(),
             "requirepass" => value.clone_into(&mut self.requirepass),
-            "repl-backlog-size" => replication.backlog_capacity = bytes(value)?,
-            "repl-backlog-ttl" => {
-                replication.backlog_ttl = Some(seconds(value)?).filter(|ttl| !ttl.is_zero())
-            }
-            "repl-ping-replica-period" => {
-                replication.heartbeat =
-                    Some(Heartbeat { payload: wire::heartbeat(), period: seconds(value)? });
-            }
-            "repl-timeout" => replication.replica_timeout = seconds(value)?,
             "repl-diskless-sync" => self.diskless_sync = is_yes(value)?,
-            "repl-diskless-sync-delay" => replication.snapshot_delay = seconds(value)?,
             "client-output-buffer-limit" => {
-                replication.output_limit.hard = output_limit(value, replication.output_limit.hard)?;
+                self.output_limits.set(value).map_err(|error| error.to_string())?;
+                self.replication.output_limit = self.output_limits.replica;
             }
             "save" | "appendonly" if matches!(value, "" | "no") => {} // nothing is saved: clients ask
-            _ => return Err("there is no such option".to_owned()),
+            _ => self.set_replication(name, value)?,
         }
         self.replication.check().map_err(|error| error.to_string())
+    }
+
+    fn set_replication(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let replication = &mut self.replication;
+        match name {
+            "repl-backlog-size" => {
+                let capacity = between(bytes(value)?.try_into().unwrap_or(i64::MAX), 1, i64::MAX)?;
+                replication.backlog_capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
+            }
+            "repl-backlog-ttl" => {
+                replication.backlog_ttl = Some(seconds(value, 0)?).filter(|ttl| !ttl.is_zero());
+            }
+            "repl-ping-replica-period" => {
+                let period = seconds(value, 1)?;
+                replication.heartbeat = Some(Heartbeat { payload: wire::heartbeat(), period });
+            }
+            "repl-timeout" => replication.replica_timeout = seconds(value, 1)?,
+            "repl-diskless-sync-delay" => replication.snapshot_delay = seconds(value, 0)?,
+            "repl-resume-budget" => replication.resume_pins.bytes = bytes(value)?,
+            "repl-resume-time" => replication.resume_pins.lasting = seconds(value, 0)?,
+            "repl-sync-backoff" => {
+                let most = Some(seconds(value, 0)?).filter(|most| !most.is_zero());
+                replication.sync_backoff = most.map(|most| Backoff { most, ..Backoff::default() });
+            }
+            "repl-max-transfers" => replication.max_transfers = count(value, 1)?,
+            "min-replicas-to-write" => replication.min_replicas.to_write = count(value, 0)?,
+            "min-replicas-max-lag" => replication.min_replicas.max_lag = seconds(value, 0)?,
+            _ => return Err("there is no such option".to_owned()),
+        }
+        Ok(())
     }
 
     /// Names and values as CONFIG GET prints them. What is not bounded is 0 in Redis.
     pub fn directives(&self) -> Vec<(&'static str, String)> {
         let replication = &self.replication;
         let seconds = |duration: Duration| duration.as_secs().to_string();
-        let hard_limit = replication.output_limit.hard.unwrap_or(0);
         let ping_period = replication.heartbeat.as_ref().map(|heartbeat| heartbeat.period);
         vec![
             ("port", self.port.to_string()),
@@ -99,19 +122,41 @@ impl Config {
             ("repl-timeout", seconds(replication.replica_timeout)),
             ("repl-diskless-sync", if self.diskless_sync { "yes" } else { "no" }.to_owned()),
             ("repl-diskless-sync-delay", seconds(replication.snapshot_delay)),
-            ("client-output-buffer-limit", format!("normal 0 0 0 slave {hard_limit} 0 0 pubsub 0 0 0")), // R121
+            ("repl-resume-budget", replication.resume_pins.bytes.to_string()),
+            ("repl-resume-time", seconds(replication.resume_pins.lasting)),
+            (
+                "repl-sync-backoff",
+                seconds(replication.sync_backoff.map_or(Duration::ZERO, |backoff| backoff.most)),
+            ),
+            ("repl-max-transfers", replication.max_transfers.to_string()),
+            ("min-replicas-to-write", replication.min_replicas.to_write.to_string()),
+            ("min-replicas-max-lag", seconds(replication.min_replicas.max_lag)),
+            ("client-output-buffer-limit", self.output_limits.to_string()),
             ("save", String::new()),
             ("appendonly", "no".to_owned()),
         ]
     }
 }
 
-fn number<N: FromStr>(text: &str) -> Result<N, &'static str> {
-    text.parse().map_err(|_| "argument couldn't be parsed into an integer, or is out of range")
+/// A whole number within these bounds, or why it is none in Redis's words.
+fn number(text: &str, least: i64, most: i64) -> Result<i64, String> {
+    let number = text.parse().map_err(|_| "argument couldn't be parsed into an integer")?;
+    between(number, least, most)
 }
 
-fn seconds(text: &str) -> Result<Duration, &'static str> {
-    number(text).map(|seconds: u32| Duration::from_secs(seconds.into()))
+fn between(number: i64, least: i64, most: i64) -> Result<i64, String> {
+    let is_within = (least..=most).contains(&number);
+    is_within
+        .then_some(number)
+        .ok_or_else(|| format!("argument must be between {least} and {most} inclusive"))
+}
+
+fn count(text: &str, least: i64) -> Result<usize, String> {
+    number(text, least, MOST).map(|count| usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+fn seconds(text: &str, least: i64) -> Result<Duration, String> {
+    number(text, least, MOST).map(|seconds| Duration::from_secs(seconds.unsigned_abs()))
 }
 
 fn is_yes(text: &str) -> Result<bool, &'static str> {
@@ -122,42 +167,9 @@ fn is_yes(text: &str) -> Result<bool, &'static str> {
     }
 }
 
-/// A size in bytes, by the units of R120.
-fn bytes(text: &str) -> Result<usize, &'static str> {
-    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" => 1000,
-        "kb" => 1 << 10,
-        "m" => 1_000_000,
-        "mb" => 1 << 20,
-        "g" => 1_000_000_000,
-        "gb" => 1 << 30,
-        _ => 0,
-    };
-    let bytes = digits.parse().ok().and_then(|number: usize| number.checked_mul(unit));
-    bytes.filter(|_| unit > 0).ok_or("argument must be a memory value")
+fn bytes(text: &str) -> Result<u64, &'static str> {
+    memory_size(text).ok_or("argument must be a memory value")
 }
 
-/// Reads `<class> <hard> <soft> <soft-seconds> …` (R118, R119). Only replicas have a limit here, a hard one; it stays
-/// as it `was` if they are not named.
-fn output_limit(text: &str, was: Option<u64>) -> Result<Option<u64>, &'static str> {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let (limits, []) = words.as_chunks() else {
-        return Err("Wrong number of arguments in buffer limit configuration.");
-    };
-    let mut limit = was;
-    for [class, hard, soft, seconds] in limits {
-        match (class.to_ascii_lowercase().as_str(), bytes(hard), bytes(soft), number::<u32>(seconds)) {
-            ("replica" | "slave", Ok(hard), Ok(0), Ok(_)) => {
-                limit = Some(hard as u64).filter(|hard| *hard > 0)
-            }
-            ("normal" | "pubsub", Ok(0), Ok(0), Ok(_)) => {}
-            ("replica" | "slave" | "normal" | "pubsub", ..) => {
-                return Err("Error in hard, soft or soft_seconds setting in buffer limit configuration.");
-            }
-            _ => return Err("Invalid client class specified in buffer limit configuration."),
-        }
-    }
-    Ok(limit)
-}
+/// Redis keeps most numbers in 32 bits.
+const MOST: i64 = i32::MAX as i64;

@@ -24,11 +24,16 @@ pub struct Input {
     pub answered: oneshot::Sender<Answered>,
 }
 
-/// Lets the reader go on. It waits for this, so the replies of a client are bounded by one read of commands.
-pub struct Answered {
-    /// Commands that are to be handed in again: the replies became too many.
-    pub rest: Commands,
-    pub authenticated: bool,
+/// What the reader waits for, so that the replies of a client are bounded by one read of commands.
+pub enum Answered {
+    /// Go on.
+    Done {
+        /// Commands that are to be handed in again: the replies became too many.
+        rest: Commands,
+        authenticated: bool,
+    },
+    /// The client waits for replicas. Wait for this instead, and watch whether it goes away meanwhile.
+    Later(oneshot::Receiver<Answered>),
 }
 
 /// What the server hands to a connection's writer.
@@ -62,15 +67,35 @@ async fn read_commands(
         while commands.len() > 0 {
             let (answered, answer) = oneshot::channel();
             let _ = server.send(Message::Input(Input { client, commands, answered })).await;
-            let Ok(answer) = answer.await else { return Ok(()) };
-            commands = answer.rest;
-            authenticated = answer.authenticated;
+            (commands, authenticated) = await_answer(answer, &mut socket, &mut buffer).await?;
             reader.set_limits(limits(authenticated));
         }
         if buffer.is_empty() {
             buffer.reserve(READ);
             if socket.read_buf(&mut buffer).await? == 0 {
                 return Ok(());
+            }
+        }
+    }
+}
+
+/// The commands that are left over, and whether the client is authenticated by now.
+async fn await_answer(
+    mut answer: oneshot::Receiver<Answered>,
+    socket: &mut OwnedReadHalf,
+    buffer: &mut BytesMut,
+) -> io::Result<(Commands, bool)> {
+    let mut is_blocked = false;
+    loop {
+        tokio::select! {
+            answered = &mut answer => match answered.map_err(io::Error::other)? {
+                Answered::Done { rest, authenticated } => return Ok((rest, authenticated)),
+                Answered::Later(later) => (answer, is_blocked) = (later, true),
+            },
+            read = socket.read_buf(buffer), if is_blocked && buffer.len() < READ => {
+                if read? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
             }
         }
     }

@@ -2,7 +2,9 @@
 //!
 //! It shows how a store embeds headwater: one task owns the data and the `Primary` (`server.rs`), each connection
 //! has a reader and a writer (`connection.rs`), and snapshots are real RDB files (`rdb.rs`) made from an immutable
-//! view of the data (`store.rs`), while writers go on. Try it:
+//! view of the data (`store.rs`), while writers go on. Replicas attach and acknowledge in `attach.rs`, what the
+//! `Primary` wants done then is in `events.rs`, commands become units of the stream in `session.rs`, and clients wait
+//! for replicas in `wait.rs`. Try it:
 //!
 //! ```text
 //! cargo run --release --example kv -- --port 6400
@@ -12,7 +14,8 @@
 //! redis-cli -p 6400 info replication
 //! ```
 //!
-//! It needs a Unix system. Its options have Redis's names (`config.rs`), and `RUST_LOG` says what is logged.
+//! It needs a Unix system. Its options have Redis's names (`--help`, and CONFIG at run time: `config.rs`), and
+//! `RUST_LOG` says what is logged.
 
 #![allow(
     clippy::disallowed_methods,
@@ -22,14 +25,21 @@
 #![allow(unreachable_pub, reason = "nothing in a program can be reached from outside")]
 
 mod admin;
+mod attach;
+mod client;
+mod clients;
 mod commands;
 mod config;
 mod connection;
+mod events;
+mod figures;
 mod rdb;
 mod reply;
 mod server;
+mod session;
 mod snapshot;
 mod store;
+mod wait;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;

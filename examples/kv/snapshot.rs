@@ -42,15 +42,15 @@ impl Transfer {
         let (header, trailer) = self.frame();
         let mut socket = BufWriter::with_capacity(PORTION, socket);
         socket.write_all(&header).await?;
-        let (mut sent, mut told) = (0, Instant::now());
+        let (mut sent, mut told) = (0_u64, Instant::now());
         for part in self.image.parts() {
             for portion in part?.chunks(PORTION) {
                 socket.write_all(portion).await?;
-                sent += portion.len();
+                sent += portion.len() as u64;
                 if told.elapsed() >= PROGRESS_PERIOD {
                     told = Instant::now();
                     info!("{}: sent {} MB to {replica}", cut.snapshot, sent / 1_000_000);
-                    let _ = server.send(Message::SnapshotProgress(*replica)).await;
+                    let _ = server.send(Message::SnapshotProgress(*replica, sent)).await;
                 }
             }
         }

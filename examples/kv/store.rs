@@ -13,6 +13,8 @@ pub struct Store {
     hasher: RandomState,
     /// When which key expires, the next one first.
     expiries: BTreeSet<(i64, Bytes)>,
+    /// Bytes in keys and values.
+    bytes: u64,
 }
 
 pub type Shard = HashMap<Bytes, Entry>;
@@ -30,11 +32,16 @@ pub struct Entry {
 impl Store {
     pub fn new() -> Self {
         let shards = (0..SHARDS).map(|_| Arc::default()).collect();
-        Self { shards, hasher: RandomState::new(), expiries: BTreeSet::new() }
+        Self { shards, hasher: RandomState::new(), expiries: BTreeSet::new(), bytes: 0 }
     }
 
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.len()).sum()
+    }
+
+    /// Bytes in all keys and values: about the size of an RDB.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub fn get(&self, key: &[u8]) -> Option<&Entry> {
@@ -46,8 +53,10 @@ impl Store {
         if let Some(at) = expires_at {
             self.expiries.insert((at, Bytes::copy_from_slice(key)));
         }
+        self.bytes += (key.len() + value.len()) as u64;
         let entry = Entry { value, expires_at };
         let old = Arc::make_mut(&mut self.shards[index]).insert(Bytes::copy_from_slice(key), entry);
+        self.bytes -= old.as_ref().map_or(0, |old| (key.len() + old.value.len()) as u64);
         if let Some(at) = old.and_then(|old| old.expires_at).filter(|at| Some(*at) != expires_at) {
             self.expiries.remove(&(at, Bytes::copy_from_slice(key)));
         }
@@ -58,8 +67,11 @@ impl Store {
             return false; // a shard that a view shares is not copied for nothing
         }
         let index = self.shard_of(key);
-        let removed = Arc::make_mut(&mut self.shards[index]).remove_entry(key);
-        if let Some((key, Entry { expires_at: Some(at), .. })) = removed {
+        let Some((key, entry)) = Arc::make_mut(&mut self.shards[index]).remove_entry(key) else {
+            return false;
+        };
+        self.bytes -= (key.len() + entry.value.len()) as u64;
+        if let Some(at) = entry.expires_at {
             self.expiries.remove(&(at, key));
         }
         true

@@ -1,21 +1,26 @@
+mod chunks;
+mod growth;
 mod reader;
+mod staged;
 
 pub use reader::Reader;
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
-use core::mem;
 
 use bytes::{Bytes, BytesMut};
+
+use chunks::Chunks;
+use staged::Staged;
 
 use crate::offset::Offset;
 
 /// The most recent stretch of a stream, kept for readers that are behind.
 ///
 /// A ring of chunks. What is appended is copied once, into the tail chunk; full chunks are immutable and shared
-/// with whoever reads them; those that fall out of retention become the next tail. At least `capacity` bytes are
-/// kept once that many were appended, and whatever a [`Cursor`] still has before it. It lets go from the front in
-/// whole chunks, a portion per call, so that no call takes long.
+/// with whoever reads them; those that fall out of retention become the next tail. A payload of 16 KiB and more that
+/// is handed over as [`Bytes`] is not copied at all. At least `capacity` bytes are kept once that many were appended,
+/// and whatever a [`Cursor`] still has before it. It lets go from the front in whole chunks and payloads, a portion
+/// per call, so that no call takes long.
 ///
 /// ```
 /// use bytes::Buf;
@@ -38,35 +43,40 @@ use crate::offset::Offset;
 /// ```
 #[derive(Debug)]
 pub struct Backlog {
-    /// What precedes the tail, in order; none is empty.
+    /// What precedes the tail, in order; none is empty. All of it is readable.
     sealed: VecDeque<Segment>,
     /// The sequence number of the first of them. The tail's follows that of the last.
     first: u64,
     tail: Tail,
-    /// What is readable ends here; staged bytes lie behind it.
+    /// What is readable ends here, in the tail; staged bytes lie behind it.
     end: Offset,
+    /// Staged bytes that have no room in the tail.
+    staged: Staged,
     capacity: usize,
-    spare: Vec<BytesMut>,
-    /// Bytes of all chunks, spare ones too.
-    chunk_bytes: usize,
-    /// A chunk was sealed since the last look at what may be released.
-    trim_due: bool,
+    chunks: Chunks,
+    /// Bytes of the payloads among `sealed` that were handed over.
+    adopted: usize,
 }
 
-/// An immutable stretch of the stream.
+/// An immutable stretch of the stream: a payload that was handed over, or as much of a chunk as lies between two of
+/// these.
 #[derive(Debug)]
 struct Segment {
     start: Offset,
     bytes: Bytes,
-    /// The size of its chunk.
+    /// Bytes of memory that go with it. A whole chunk goes with the last segment in it, nothing with the others.
     charge: usize,
     pins: u32,
+    is_adopted: bool,
 }
 
 #[derive(Debug)]
 struct Tail {
     start: Offset,
+    /// What its chunk has left.
     bytes: BytesMut,
+    /// The size of its chunk; 0 without one.
+    chunk: usize,
     pins: u32,
 }
 
@@ -120,12 +130,12 @@ impl Backlog {
         Ok(Self {
             sealed: VecDeque::new(),
             first: 0,
-            tail: Tail { start: at, bytes: BytesMut::new(), pins: 0 },
+            tail: Tail { start: at, bytes: BytesMut::new(), chunk: 0, pins: 0 },
             end: at,
+            staged: Staged::default(),
             capacity,
-            spare: Vec::new(),
-            chunk_bytes: 0,
-            trim_due: false,
+            chunks: Chunks::new(capacity),
+            adopted: 0,
         })
     }
 
@@ -138,13 +148,43 @@ impl Backlog {
     /// [`StreamFull`].
     #[inline]
     pub fn append(&mut self, bytes: &[u8]) -> Result<Offset, StreamFull> {
-        if bytes.len() > self.tail.room() || self.trim_due {
+        if bytes.len() >= self.tail.room() {
             return self.append_across_chunks(bytes);
         }
-        let end = self.staged_end(bytes.len())?;
+        let end = self.tail.check_room(bytes.len())?;
         self.tail.bytes.extend_from_slice(bytes);
         self.end = end;
         Ok(end)
+    }
+
+    /// [`Backlog::append`] for a payload that is shared: one of 16 KiB and more is kept as it is, at the same cost
+    /// whatever its length. A smaller one is copied, which then costs less than to keep track of it.
+    ///
+    /// It counts its length, in whatever is told of memory. [`Bytes`] may be a small view of a large buffer, all of
+    /// which lives as long as the view: of a network buffer, say, hand over a copy.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use headwater::{Backlog, Offset};
+    ///
+    /// let value = Bytes::from(vec![b'x'; 1 << 20]);
+    /// let mut backlog = Backlog::new(1 << 20, Offset::ZERO)?;
+    /// let cursor = backlog.cursor(Offset::ZERO)?;
+    /// backlog.append_shared(value.clone())?;
+    /// backlog.append(b"\r\n")?;
+    ///
+    /// let lent = backlog.read(&cursor).to_bytes(usize::MAX);
+    /// assert_eq!(lent.as_ptr(), value.as_ptr(), "it is the same memory");
+    /// backlog.release(cursor);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`StreamFull`].
+    #[inline]
+    pub fn append_shared(&mut self, bytes: Bytes) -> Result<Offset, StreamFull> {
+        if bytes.len() < ADOPTED_FROM { self.append(&bytes) } else { self.append_adopted(bytes) }
     }
 
     /// Puts a copy of `bytes` behind the end, where nobody reads them until [`Backlog::commit`].
@@ -156,47 +196,39 @@ impl Backlog {
     /// [`StreamFull`].
     #[inline]
     pub fn stage(&mut self, bytes: &[u8]) -> Result<(), StreamFull> {
-        self.staged_end(bytes.len())?;
-        if bytes.len() <= self.tail.room() {
-            self.tail.bytes.extend_from_slice(bytes);
-        } else {
-            let mut rest = bytes;
-            while !rest.is_empty() {
-                rest = self.fill_tail(rest);
-            }
+        if bytes.len() > self.tail.room() {
+            return self.stage_across_chunks(bytes);
         }
+        self.tail.check_room(bytes.len())?;
+        self.tail.bytes.extend_from_slice(bytes);
         Ok(())
+    }
+
+    /// [`Backlog::stage`] for a payload that is shared: see [`Backlog::append_shared`].
+    ///
+    /// # Errors
+    ///
+    /// [`StreamFull`].
+    #[inline]
+    pub fn stage_shared(&mut self, bytes: Bytes) -> Result<(), StreamFull> {
+        if bytes.len() < ADOPTED_FROM { self.stage(&bytes) } else { self.stage_adopted(bytes) }
     }
 
     /// Makes all staged bytes readable at once, and tells the new end. May let go of old chunks, as
     /// [`Backlog::append`] does.
     #[inline]
     pub fn commit(&mut self) -> Offset {
-        let end = self.tail.end();
-        let appended = bytes_between(self.end, end);
-        self.end = end;
-        if mem::take(&mut self.trim_due) {
-            self.let_go(portion(appended));
+        if !self.staged.is_empty() {
+            return self.commit_across_chunks();
         }
-        end
+        self.end = self.tail.end();
+        self.end
     }
 
     /// Takes all staged bytes back.
     pub fn discard_staged(&mut self) {
-        if self.tail.start <= self.end {
-            self.tail.bytes.truncate(bytes_between(self.tail.start, self.end));
-            return;
-        }
-        let staged = mem::replace(&mut self.tail, Tail { start: self.end, bytes: BytesMut::new(), pins: 0 });
-        let charge = staged.bytes.capacity();
-        self.keep_spare(staged.bytes, charge);
-        while let Some(staged) = self.sealed.pop_back_if(|segment| segment.start >= self.end) {
-            // Cursors stand no further than the end: only the first of these can be pinned, and the tail takes
-            // its place.
-            self.tail.pins = staged.pins;
-            self.recycle(staged);
-        }
-        self.reopen_last();
+        self.staged.take_back(&mut self.tail.bytes, &mut self.chunks);
+        self.tail.bytes.truncate(bytes_between(self.tail.start, self.end));
     }
 
     /// Pins the stream from `at` on.
@@ -268,10 +300,7 @@ impl Backlog {
             return Err(ZeroCapacity);
         }
         self.capacity = capacity;
-        for chunk in mem::take(&mut self.spare) {
-            let charge = chunk.capacity();
-            self.keep_spare(chunk, charge);
-        }
+        self.chunks.set_capacity(capacity);
         self.let_go(portion(0));
         Ok(())
     }
@@ -303,93 +332,37 @@ impl Backlog {
         self.capacity
     }
 
-    /// Bytes of memory held: chunks, spare ones, and the directory. [`Bytes`] that a host still holds of chunks
-    /// that were let go of are its own.
+    /// Bytes of memory held: chunks, spare ones too, payloads that were handed over, and the directory. [`Bytes`] that
+    /// a host still holds of chunks that were let go of are its own.
     pub fn memory(&self) -> usize {
-        self.chunk_bytes + self.sealed.capacity() * size_of::<Segment>()
+        let directory = self.sealed.capacity() * size_of::<Segment>();
+        self.chunks.bytes() + self.adopted + self.staged.memory() + directory
     }
 
     /// Panics when the bookkeeping is broken. For tests and fuzzing.
     #[doc(hidden)]
     pub fn check_invariants(&self) {
         let mut at = self.start();
-        let mut chunk_bytes = self.tail.bytes.capacity();
-        for segment in &self.sealed {
+        let (mut in_chunks, mut adopted) = (self.tail.chunk, 0);
+        for (segment, next) in self.sealed.iter().zip(self.sealed.iter().skip(1).map(Some).chain([None])) {
             assert_eq!(segment.start, at, "segments are contiguous");
             assert!(!segment.bytes.is_empty(), "no segment is empty");
-            assert!(segment.bytes.len() <= segment.charge, "a segment lies in its chunk");
             at = segment.end();
-            chunk_bytes += segment.charge;
+            if segment.is_adopted {
+                assert_eq!(segment.charge, segment.bytes.len(), "a payload counts its length");
+                adopted += segment.charge;
+                continue;
+            }
+            let is_cut = segment.charge == 0 && next.is_some_and(|next| next.is_adopted);
+            assert!(is_cut || segment.bytes.len() <= segment.charge, "only a payload parts a chunk");
+            in_chunks += segment.charge;
         }
-        chunk_bytes += self.spare.iter().map(BytesMut::capacity).sum::<usize>();
+        assert_eq!(adopted, self.adopted, "every payload is counted once");
         assert_eq!(self.tail.start, at, "the tail follows the last segment");
-        assert!(self.start() <= self.end && self.end <= self.tail.end(), "the end lies in what is kept");
-        assert_eq!(chunk_bytes, self.chunk_bytes, "every chunk is counted once");
-        assert!(self.spare.len() <= self.most_spares(), "spare chunks are few");
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn append_across_chunks(&mut self, bytes: &[u8]) -> Result<Offset, StreamFull> {
-        self.staged_end(bytes.len())?;
-        let mut budget = portion(bytes.len());
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            rest = self.fill_tail(rest);
-            // Nothing can take these bytes back, so old chunks go as fast as new ones are filled, and become them.
-            self.end = self.tail.end();
-            budget = budget.saturating_sub(self.let_go(budget));
-        }
-        self.trim_due = false;
-        self.end = self.tail.end();
-        Ok(self.end)
-    }
-
-    /// Copies what fits into the tail, a new one if the old one is full, and returns the rest.
-    fn fill_tail<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
-        if self.tail.room() == 0 {
-            self.seal();
-        }
-        let (now, rest) = bytes.split_at(bytes.len().min(self.tail.room()));
-        self.tail.bytes.extend_from_slice(now);
-        rest
-    }
-
-    fn seal(&mut self) {
-        let start = self.tail.end();
-        let chunk = self.spare.pop().unwrap_or_else(|| {
-            self.chunk_bytes += self.chunk_size();
-            new_chunk(self.chunk_size())
-        });
-        let full = mem::replace(&mut self.tail, Tail { start, bytes: chunk, pins: 0 });
-        if full.bytes.is_empty() {
-            // The first tail of all has no chunk; cursors that stand in it go over to the next.
-            self.tail.pins = full.pins;
-            return;
-        }
-        if self.sealed.len() == self.sealed.capacity() {
-            // Doubling would leave a directory half empty.
-            self.sealed.reserve_exact(self.sealed.len() / 8 + 16);
-        }
-        let charge = full.bytes.capacity();
-        self.sealed.push_back(Segment {
-            start: full.start,
-            bytes: full.bytes.freeze(),
-            charge,
-            pins: full.pins,
-        });
-        self.trim_due = true;
-    }
-
-    /// Makes a segment that was sealed for staged bytes the tail again. Left as it is, truncated, it would hold a
-    /// whole chunk for a few bytes, and there could be any number of its kind.
-    fn reopen_last(&mut self) {
-        let Some(mut last) = self.sealed.pop_back_if(|segment| segment.end() > self.end) else { return };
-        last.bytes.truncate(bytes_between(last.start, self.end));
-        match last.bytes.try_into_mut() {
-            Ok(bytes) => self.tail = Tail { start: last.start, bytes, pins: last.pins },
-            Err(bytes) => self.sealed.push_back(Segment { bytes, ..last }),
-        }
+        assert!(self.tail.start <= self.end && self.end <= self.tail.end(), "the end lies in the tail");
+        assert!(self.tail.bytes.capacity() <= self.tail.chunk, "the tail lies in its chunk");
+        assert!(self.staged.is_empty() || self.tail.room() == 0, "what is staged fills the tail first");
+        self.chunks.check_invariants(in_chunks + self.staged.check_invariants());
     }
 
     fn leave(&mut self, index: usize, cursor: &mut Cursor) {
@@ -416,19 +389,14 @@ impl Backlog {
     }
 
     fn recycle(&mut self, segment: Segment) {
-        match segment.bytes.try_into_mut() {
-            Ok(chunk) => self.keep_spare(chunk, segment.charge),
-            // Someone still reads it: the memory is theirs now.
-            Err(_) => self.chunk_bytes -= segment.charge,
-        }
-    }
-
-    fn keep_spare(&mut self, mut chunk: BytesMut, charge: usize) {
-        chunk.clear();
-        if chunk.capacity() == self.chunk_size() && self.spare.len() < self.most_spares() {
-            self.spare.push(chunk);
-        } else {
-            self.chunk_bytes -= charge;
+        if segment.is_adopted {
+            self.adopted -= segment.charge;
+        } else if segment.charge > 0 {
+            match segment.bytes.try_into_mut() {
+                Ok(chunk) => self.chunks.give_back(chunk, segment.charge),
+                // Someone still reads it: the memory is theirs now.
+                Err(_) => self.chunks.forget(segment.charge),
+            }
         }
     }
 
@@ -436,27 +404,6 @@ impl Backlog {
     fn spares(&self, front: &Segment) -> bool {
         let kept = self.end.saturating_since(front.start);
         kept.saturating_sub(front.bytes.len() as u64) >= self.capacity as u64
-    }
-
-    fn staged_end(&self, more: usize) -> Result<Offset, StreamFull> {
-        let len = self.tail.bytes.len() + more;
-        self.tail.start.checked_add(len as u64).ok_or(StreamFull { end: self.tail.end(), bytes: more })
-    }
-
-    const fn chunk_size(&self) -> usize {
-        let sixteenth = self.capacity / 16;
-        if sixteenth < MIN_CHUNK {
-            MIN_CHUNK
-        } else if sixteenth > MAX_CHUNK {
-            MAX_CHUNK
-        } else {
-            sixteenth
-        }
-    }
-
-    /// An eviction burst and a seal don't come one to one.
-    fn most_spares(&self) -> usize {
-        (self.capacity / self.chunk_size() / 16).clamp(1, 4)
     }
 
     /// Where `at`, which is kept, lies: in a sealed segment, or in the tail, whose index follows theirs.
@@ -508,6 +455,13 @@ impl Tail {
         self.start.saturating_add(self.bytes.len() as u64)
     }
 
+    /// The end with `more` bytes behind what it holds.
+    #[inline]
+    fn check_room(&self, more: usize) -> Result<Offset, StreamFull> {
+        let len = self.bytes.len() + more;
+        self.start.checked_add(len as u64).ok_or(StreamFull { end: self.end(), bytes: more })
+    }
+
     fn room(&self) -> usize {
         self.bytes.capacity() - self.bytes.len()
     }
@@ -525,19 +479,9 @@ fn portion(appended: usize) -> usize {
     appended.saturating_mul(2).max(1 << 20)
 }
 
-fn new_chunk(size: usize) -> BytesMut {
-    let mut chunk = BytesMut::with_capacity(size);
-    // Makes its reference count now, once, so that sealing and sharing it later allocates nothing.
-    drop(chunk.split());
-    chunk
-}
-
 fn bytes_between(from: Offset, to: Offset) -> usize {
     usize::try_from(to.saturating_since(from)).unwrap_or(usize::MAX)
 }
 
-/// Below it the directory outweighs the bytes. A backlog of less than 16 of them keeps up to one more.
-const MIN_CHUNK: usize = 64;
-
-/// Above it the allocator maps each chunk anew, at a page fault per 4 KiB; below it nothing is gained.
-const MAX_CHUNK: usize = 64 << 10;
+/// Below it keeping track of a payload costs more than a copy, in memory and in each look-up.
+const ADOPTED_FROM: usize = 16 << 10;

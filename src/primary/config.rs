@@ -13,9 +13,14 @@ use crate::output::OutputLimit;
 /// # Memory
 ///
 /// However slow replicas are, the stream takes at most the larger of `backlog_capacity` and the bytes of
-/// `resume_pins`, the hard output limit as it acts, and one largest unit; to that come two chunks (of a sixteenth of the capacity, from 64 B to 64 KiB), at most four spare
-/// ones, 64 bytes for each chunk in the directory, and what is still being let go of in portions. Each replica
-/// may hold one chunk more in its batch. Without a hard limit there is no bound.
+/// `resume_pins`, the hard output limit as it acts, and one largest unit; to that come two chunks (of a sixteenth of
+/// the capacity, from 64 B to 64 KiB), at most four spare ones, 64 bytes for each chunk in the directory, and what is
+/// still being let go of in portions. Each replica may hold one chunk more in its batch. Without a hard limit there is
+/// no bound.
+///
+/// A payload that is handed over as [`Bytes`] and kept without a copy counts its length, and 128 bytes in the
+/// directory, whatever the size of the buffer that it is a view of. It is let go of as a whole, so the oldest one may
+/// add its length to that bound, and a batch may hold one in place of a chunk.
 ///
 /// ```
 /// use headwater::{Config, OutputLimit};

@@ -4,10 +4,32 @@ use bytes::Bytes;
 
 use super::Primary;
 use super::event::DropReason;
+use crate::backlog::{Backlog, StreamFull};
 use crate::key::ReplicaKey;
 use crate::offset::Offset;
+use crate::time::Timestamp;
 
 impl Primary {
+    /// Appends a whole unit of `len` bytes by `append`, or breaks the history.
+    #[inline]
+    pub(super) fn append_unit(
+        &mut self,
+        len: usize,
+        now: Timestamp,
+        append: impl FnOnce(&mut Backlog) -> Result<Offset, StreamFull>,
+    ) -> Option<Offset> {
+        self.advance_clock(now);
+        let max_unit = self.config.max_unit;
+        let backlog = self.stream.backlog_mut()?;
+        let start = backlog.end();
+        if len > max_unit || append(backlog).is_err() {
+            self.break_history();
+            return None;
+        }
+        self.on_grown(start);
+        Some(self.stream.end())
+    }
+
     /// Ends the staged unit.
     #[inline]
     pub(super) fn commit(&mut self) -> Offset {

@@ -32,6 +32,8 @@ pub use wait::LocalFsyncError;
 
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 use outbox::Outbox;
 use pins::ResumePins;
 use replica::Replica;
@@ -58,9 +60,9 @@ use crate::waiters::Waiters;
 ///
 /// Its methods are of four kinds:
 ///
-/// - what the host wants: [`write`](Self::write), [`append`](Self::append), [`wait`](Self::wait),
-///   [`attach`](Self::attach), [`detach`](Self::detach), [`begin_snapshot`](Self::begin_snapshot),
-///   [`reconfigure`](Self::reconfigure);
+/// - what the host wants: [`write`](Self::write), [`append`](Self::append),
+///   [`append_shared`](Self::append_shared), [`wait`](Self::wait), [`attach`](Self::attach),
+///   [`detach`](Self::detach), [`begin_snapshot`](Self::begin_snapshot), [`reconfigure`](Self::reconfigure);
 /// - what happened outside: `handle_…`, and [`supply_id`](Self::supply_id);
 /// - what the host is to take and to do: [`poll_event`](Self::poll_event), [`poll_timeout`](Self::poll_timeout),
 ///   and the bytes, by one of three ways: [`write_to`](Self::write_to) for a host that is told when a socket is
@@ -245,16 +247,14 @@ impl Primary {
     /// [`Offset::MAX`], which breaks the history as for [`Primary::write`].
     #[inline]
     pub fn append(&mut self, unit: &[u8], now: Timestamp) -> Option<Offset> {
-        self.advance_clock(now);
-        let max_unit = self.config.max_unit;
-        let backlog = self.stream.backlog_mut()?;
-        let start = backlog.end();
-        if unit.len() > max_unit || backlog.append(unit).is_err() {
-            self.break_history();
-            return None;
-        }
-        self.on_grown(start);
-        Some(self.stream.end())
+        self.append_unit(unit.len(), now, |backlog| backlog.append(unit))
+    }
+
+    /// [`Primary::append`] for a unit that is shared: one of 16 KiB and more is not copied, as
+    /// [`Backlog::append_shared`](crate::Backlog::append_shared) tells.
+    #[inline]
+    pub fn append_shared(&mut self, unit: Bytes, now: Timestamp) -> Option<Offset> {
+        self.append_unit(unit.len(), now, |backlog| backlog.append_shared(unit))
     }
 
     /// Records how far `replica` holds the stream. Opens the stream behind an end-marked snapshot, ends waits, and may

@@ -33,12 +33,19 @@ pub(crate) struct Replica {
     pub(crate) highest_age: Duration,
     /// Where its part of the stream began: what it holds at least, once it has its snapshot.
     pub(crate) began_at: Offset,
-    /// Its sync has succeeded once it acknowledges this: what was written meanwhile. `None` afterwards, and for one
-    /// that resumed.
-    pub(crate) synced_at: Option<Offset>,
+    /// `None` before it has its image and after its sync has succeeded, and for one that resumed.
+    pub(crate) catch_up: Option<CatchUp>,
     pub(crate) batch: BatchPlace,
     /// Whether it stands among those whose next bytes are to be told of.
     pub(crate) queued: bool,
+}
+
+/// What is left of a sync when the image was sent: it has succeeded once what was written meanwhile is acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CatchUp {
+    pub(crate) until: Offset,
+    /// When the sync's cut was.
+    pub(crate) cut_at: Timestamp,
 }
 
 /// How far its life has come.
@@ -87,7 +94,7 @@ impl Replica {
             acked_at: None,
             highest_age: Duration::ZERO,
             began_at: Offset::ZERO,
-            synced_at: None,
+            catch_up: None,
             batch: BatchPlace::Home(Batch::default()),
             queued: false,
         }
@@ -146,7 +153,7 @@ impl Replica {
 
     /// Whether its sync has begun, and may still fail.
     pub(crate) const fn is_syncing(&self) -> bool {
-        self.is_in_transfer() || self.synced_at.is_some()
+        self.is_in_transfer() || self.catch_up.is_some()
     }
 
     /// Whether it has its snapshot.

@@ -2,7 +2,7 @@ use alloc::vec::Vec;
 
 use super::Primary;
 use super::event::{DropReason, Event};
-use super::replica::{Replica, Stage};
+use super::replica::{CatchUp, Replica, Stage};
 use crate::key::{Gone, ReplicaKey, SnapshotKey};
 use crate::snapshots::{Cut, Failures, Framing, Identity, Image, Progress};
 use crate::time::{Timestamp, earliest};
@@ -139,11 +139,12 @@ impl Primary {
         if let Some(progress) = self.progress_of(replica) {
             self.sync_record.note_success(progress);
         }
-        let end = self.end();
+        let cut_at = self.snapshots.get(snapshot).ok().map(|snapshot| snapshot.cut_at);
+        let until = self.end();
         let replica = self.replicas.get_mut(key).ok_or(Gone(key))?;
         replica.heard = self.now;
         replica.stage = Stage::AwaitingAck;
-        replica.synced_at = replica.peer.acks.then_some(end);
+        replica.catch_up = cut_at.filter(|_| replica.peer.acks).map(|cut_at| CatchUp { cut_at, until });
         self.outbox.transfers.retain(|transfer| *transfer != key);
         self.leave_snapshot(snapshot);
         self.watch_silence(key);
@@ -170,7 +171,7 @@ impl Primary {
     fn end_sync(&mut self, key: ReplicaKey) {
         let Some(acked) = self.acks.of(key) else { return };
         let Some(replica) = self.replicas.get_mut(key) else { return };
-        if replica.synced_at.take_if(|end| acked.applied >= *end).is_some() {
+        if replica.catch_up.take_if(|catch_up| acked.applied >= catch_up.until).is_some() {
             self.failures.forget(replica.peer.identity());
         }
     }
@@ -196,6 +197,13 @@ impl Primary {
             }
         }
         self.forget_wish();
+    }
+
+    /// A replica that had its image was dropped by its limit: the limit has to hold what is written in so long a time.
+    pub(super) fn note_catch_up_over_limit(&mut self, replica: &Replica) {
+        if let Some(CatchUp { cut_at, .. }) = replica.catch_up {
+            self.sync_record.note_outlasted(self.now.saturating_since(cut_at));
+        }
     }
 
     /// Forgets all failures, and holds nobody back any more.

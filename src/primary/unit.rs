@@ -1,4 +1,7 @@
+use bytes::Bytes;
+
 use super::Primary;
+use crate::backlog::{Backlog, StreamFull};
 use crate::offset::Offset;
 use crate::sink::Sink;
 
@@ -59,6 +62,23 @@ impl<'a> Unit<'a> {
         (self.len > 0).then(|| self.primary.commit())
     }
 
+    /// Puts `len` bytes by `stage`, unless the unit would be too large.
+    #[inline]
+    fn put_by(&mut self, len: usize, stage: impl FnOnce(&mut Backlog) -> Result<(), StreamFull>) {
+        let most = self.primary.config.max_unit - self.len;
+        let Some(backlog) = self.primary.stream.backlog_mut() else { return };
+        if self.stage != UnitStage::Open {
+            return;
+        }
+        // `Primary::write` has seen to it that the stream has room for the largest unit.
+        if len <= most && stage(backlog).is_ok() {
+            self.len += len;
+        } else {
+            self.stage = UnitStage::TooLarge;
+            self.discard();
+        }
+    }
+
     fn discard(&mut self) {
         self.len = 0;
         if let Some(backlog) = self.primary.stream.backlog_mut() {
@@ -70,18 +90,14 @@ impl<'a> Unit<'a> {
 impl Sink for Unit<'_> {
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
-        let most = self.primary.config.max_unit - self.len;
-        let Some(backlog) = self.primary.stream.backlog_mut() else { return };
-        if self.stage != UnitStage::Open {
-            return;
-        }
-        // `Primary::write` has seen to it that the stream has room for the largest unit.
-        if bytes.len() <= most && backlog.stage(bytes).is_ok() {
-            self.len += bytes.len();
-        } else {
-            self.stage = UnitStage::TooLarge;
-            self.discard();
-        }
+        self.put_by(bytes.len(), |backlog| backlog.stage(bytes));
+    }
+
+    /// Appends `bytes`, those of 16 KiB and more without a copy: see
+    /// [`Backlog::append_shared`](crate::Backlog::append_shared).
+    #[inline]
+    fn put_shared(&mut self, bytes: Bytes) {
+        self.put_by(bytes.len(), |backlog| backlog.stage_shared(bytes));
     }
 }
 

@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct SyncForecast {
-    /// From the cut until a replica has the image. At least this, if no sync has come to its end yet.
+    /// From the cut until a replica has the image, or at least this: until its limit ended a sync, if that was later.
     pub duration: Duration,
     /// Bytes a second that enter the stream.
     pub write_rate: u64,
@@ -70,7 +70,12 @@ impl SyncRecord {
         self.note_rate(progress);
         let whole = progress.size.zip(self.transfer_rate).and_then(|(size, rate)| time_for(size, rate));
         let expected = whole.map_or(progress.elapsed, |whole| self.making.saturating_add(whole));
-        self.duration = self.duration.max(Some(expected.max(progress.elapsed)));
+        self.note_outlasted(expected.max(progress.elapsed));
+    }
+
+    /// A sync that failed was, or would have been, under way for so long.
+    pub(crate) fn note_outlasted(&mut self, elapsed: Duration) {
+        self.duration = self.duration.max(Some(elapsed));
     }
 
     /// Whether the next sync will fail, as far as is known.
@@ -114,7 +119,7 @@ fn judge(
 ) -> Option<SyncForecast> {
     let unsent = bytes_in(duration, write_rate);
     let over_soft = limit.soft.and_then(|soft| time_over(soft, unsent, transfer_rate, write_rate));
-    let catches_up = transfer_rate.is_none_or(|rate| rate > write_rate);
+    let catches_up = write_rate == 0 || transfer_rate.is_none_or(|rate| rate > write_rate);
     let needed = OutputLimit {
         hard: limit.hard.map(|hard| hard.max(unsent.saturating_add(1))),
         soft: limit.soft.map(|soft| match over_soft {
@@ -245,6 +250,7 @@ mod tests {
     #[test]
     fn a_quiet_stream_fails_nobody() {
         assert_eq!(judge(Duration::MAX, None, 0, limit(1, Some((1, 0)))), None);
+        assert_eq!(judge(Duration::MAX, Some(0), 0, limit(1, None)), None, "though its replica took nothing");
     }
 
     /// Dropped at 2.56 s by a limit of 256 MB: with the size of the image known, all of it is known.

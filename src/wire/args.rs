@@ -335,7 +335,7 @@ mod tests {
         }
     }
 
-    /// R45 and R52: one outcome each, and none of them is to go on.
+    /// R45, R52 and T63: one outcome each, and none of them is to go on.
     #[test]
     fn psync_refuses_what_is_no_request() {
         let arity = Err(CommandError::WrongArity { command: "psync" });

@@ -6,7 +6,7 @@ mod model;
 
 use std::io::IoSlice;
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use headwater::{Backlog, Offset};
 use proptest::prelude::*;
 
@@ -16,6 +16,8 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => (0..700u16).prop_map(Op::Append),
         4 => (0..700u16).prop_map(Op::Stage),
+        1 => payload_len().prop_map(Op::AppendShared),
+        1 => payload_len().prop_map(Op::StageShared),
         3 => Just(Op::Commit),
         2 => Just(Op::Discard),
         3 => (0..4000u16).prop_map(Op::Open),
@@ -26,6 +28,11 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<u8>().prop_map(Op::Share),
         1 => Just(Op::LetShared),
     ]
+}
+
+/// On both sides of where payloads begin to be kept as they are.
+fn payload_len() -> impl Strategy<Value = u16> {
+    prop_oneof![0..200u16, 16_000..17_000u16]
 }
 
 proptest! {
@@ -39,7 +46,7 @@ proptest! {
 
     #[test]
     fn agrees_near_the_last_offset(capacity in 1..6000usize, ops in prop::collection::vec(op(), 1..80)) {
-        let start = Offset::new(i64::MAX as u64 - 1_000_000).unwrap();
+        let start = Offset::new(i64::MAX as u64 - 2_000_000).unwrap();
         let mut model = Model::new(capacity, start);
         ops.iter().for_each(|op| model.apply(op));
     }
@@ -129,6 +136,100 @@ fn a_chunk_still_held_outside_is_not_written_over() {
     }
     assert_eq!(held, vec![1; held.len()]);
     backlog.check_invariants();
+}
+
+#[test]
+fn a_shared_payload_is_lent_as_it_was_handed_over() {
+    let mut backlog = Backlog::new(1 << 20, Offset::ZERO).unwrap();
+    let mut cursor = backlog.cursor(Offset::ZERO).unwrap();
+    let payloads = [3, 4].map(|byte| Bytes::from(vec![byte; 16 << 10]));
+    backlog.append(b"before").unwrap();
+    backlog.append_shared(payloads[0].clone()).unwrap();
+    backlog.stage(b"between").unwrap();
+    backlog.stage_shared(payloads[1].clone()).unwrap();
+    backlog.stage(b"after").unwrap();
+    backlog.commit();
+
+    let mut slices = [IoSlice::new(&[]); 8];
+    let reader = backlog.read(&cursor);
+    assert_eq!(reader.chunks_vectored(&mut slices), 5);
+    let lent = slices.map(|slice| slice.as_ptr());
+    assert_eq!([lent[1], lent[3]], payloads.each_ref().map(|payload| payload.as_ptr()));
+    let lens = slices.map(|slice| slice.len());
+    assert_eq!(lens, [6, 16 << 10, 7, 16 << 10, 5, 0, 0, 0], "chunks are cut, and go on");
+
+    backlog.advance(&mut cursor, 6 + 1000).unwrap();
+    let lent = backlog.read(&cursor).to_bytes(100);
+    assert_eq!((lent.as_ptr(), lent.len()), (payloads[0][1000..].as_ptr(), 100));
+    backlog.release(cursor);
+}
+
+#[test]
+fn a_small_shared_payload_is_copied() {
+    let mut backlog = Backlog::new(1 << 20, Offset::ZERO).unwrap();
+    let cursor = backlog.cursor(Offset::ZERO).unwrap();
+    let small = Bytes::from(vec![1; (16 << 10) - 1]);
+    backlog.append_shared(small.clone()).unwrap();
+    backlog.stage_shared(small.clone()).unwrap();
+    backlog.commit();
+    assert!(small.is_unique(), "the backlog holds none of it");
+    assert_eq!(backlog.read(&cursor).chunk().len(), 2 * small.len(), "it lies in one chunk");
+    backlog.release(cursor);
+}
+
+/// S12, for payloads that are not copied.
+#[test]
+fn refuses_a_shared_payload_past_the_last_offset_and_stays_as_it_was() {
+    let payload = Bytes::from(vec![1; 20_000]);
+    let mut backlog = Backlog::new(1024, Offset::new(i64::MAX as u64 - 30_000).unwrap()).unwrap();
+    backlog.stage_shared(payload.clone()).unwrap();
+    let refused = backlog.stage_shared(payload.clone()).unwrap_err();
+    assert_eq!((refused.end.get(), refused.bytes), (i64::MAX as u64 - 10_000, 20_000));
+    assert_eq!(backlog.append_shared(payload.clone()), Err(refused));
+    backlog.discard_staged();
+    assert!(payload.is_unique(), "what was taken back or refused is not held");
+    backlog.check_invariants();
+    assert_eq!(backlog.append_shared(payload).unwrap().get(), i64::MAX as u64 - 10_000);
+}
+
+/// One call lets go of no more than 1 MiB, or twice what it appended; a payload beyond that goes whole.
+#[test]
+fn shared_payloads_are_let_go_of_in_portions() {
+    let mut backlog = Backlog::new(1 << 20, Offset::ZERO).unwrap();
+    let cursor = backlog.cursor(Offset::ZERO).unwrap();
+    let payload = Bytes::from(vec![7; 4 << 20]);
+    backlog.append_shared(payload.clone()).unwrap();
+    for _ in 0..64 {
+        backlog.append_shared(payload.slice(..64 << 10)).unwrap();
+    }
+    let kept = |backlog: &Backlog| backlog.end().bytes_since(backlog.start()).unwrap();
+    backlog.release(cursor);
+    assert_eq!(kept(&backlog), 4 << 20, "the large one is gone, and no more");
+    assert!(backlog.trim());
+    assert_eq!(kept(&backlog), 3 << 20);
+    while backlog.trim() {}
+    assert_eq!(kept(&backlog), 1 << 20);
+    let (payloads, memory) = (1 << 20, backlog.memory());
+    assert!((payloads..payloads + (16 << 10)).contains(&memory), "{memory} bytes held");
+}
+
+/// A payload ends no chunk: else each would cost one.
+#[test]
+fn between_shared_payloads_chunks_are_used_up() {
+    let mut backlog = Backlog::new(1 << 20, Offset::ZERO).unwrap();
+    let payload = Bytes::from(vec![7; 16 << 10]);
+    for len in [0, 10, 30_000].into_iter().cycle().take(10_000) {
+        backlog.append(b"a").unwrap();
+        backlog.append_shared(payload.clone()).unwrap();
+        backlog.append(b"b").unwrap();
+        backlog.stage(&vec![b'b'; len]).unwrap();
+        backlog.stage_shared(payload.clone()).unwrap();
+        backlog.stage(&[b'c'; 100]).unwrap();
+        backlog.discard_staged();
+        backlog.check_invariants();
+    }
+    let bound = (1 << 20) + payload.len() + 3 * (64 << 10) + (16 << 10);
+    assert!(backlog.memory() <= bound, "{} bytes held, at most {bound} expected", backlog.memory());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! The fuzzer includes this file too.
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use headwater::{Backlog, Cursor, Offset};
 
 /// One call. Numbers are taken modulo what is possible at that moment.
@@ -10,7 +10,9 @@ use headwater::{Backlog, Cursor, Offset};
 #[cfg_attr(fuzzing, derive(arbitrary::Arbitrary))]
 pub(crate) enum Op {
     Append(u16),
+    AppendShared(u16),
     Stage(u16),
+    StageShared(u16),
     Commit,
     Discard,
     /// Opens a cursor so far before the end.
@@ -34,7 +36,9 @@ pub(crate) struct Model {
     written: Vec<u8>,
     staged: Vec<u8>,
     cursors: Vec<Cursor>,
-    shared: Vec<(usize, bytes::Bytes)>,
+    shared: Vec<(usize, Bytes)>,
+    /// Where the payloads lie that were handed over and must not have been copied.
+    adopted: Vec<(usize, Bytes)>,
     /// What must be kept: shrinking takes effect at once, growing only for bytes that were still there.
     owed: usize,
     next: u8,
@@ -49,6 +53,7 @@ impl Model {
             staged: Vec::new(),
             cursors: Vec::new(),
             shared: Vec::new(),
+            adopted: Vec::new(),
             owed: 0,
             next: 0,
         }
@@ -63,6 +68,17 @@ impl Model {
                 self.written.extend_from_slice(&bytes);
                 assert_eq!(self.backlog.append(&bytes), Ok(self.end()));
             }
+            Op::AppendShared(len) => {
+                self.written.append(&mut self.staged);
+                let bytes = self.fresh_shared(len);
+                self.written.extend_from_slice(&bytes);
+                assert_eq!(self.backlog.append_shared(bytes), Ok(self.end()));
+            }
+            Op::StageShared(len) => {
+                let bytes = self.fresh_shared(len);
+                self.staged.extend_from_slice(&bytes);
+                assert_eq!(self.backlog.stage_shared(bytes), Ok(()));
+            }
             Op::Stage(len) => {
                 let bytes = self.fresh(len);
                 self.staged.extend_from_slice(&bytes);
@@ -75,6 +91,7 @@ impl Model {
             Op::Discard => {
                 self.staged.clear();
                 self.backlog.discard_staged();
+                self.adopted.retain(|(at, _)| *at < self.written.len());
             }
             Op::Open(back) => self.open(back),
             Op::Advance { cursor, bytes } => self.advance(cursor, bytes),
@@ -138,15 +155,30 @@ impl Model {
         for (at, piece) in &self.shared {
             assert_eq!(piece, &self.written[*at..at + piece.len()], "shared bytes never change");
         }
+        self.check_adopted();
         self.check_memory();
     }
 
-    /// B2: without a cursor that needs more, no more than the capacity and one chunk is kept.
+    /// What is lent of a payload that was handed over is that payload, as long as it is kept.
+    fn check_adopted(&mut self) {
+        let start = self.position(self.backlog.start());
+        self.adopted.retain(|(at, _)| *at >= start);
+        for (at, payload) in self.adopted.iter().filter(|(at, _)| *at < self.written.len()) {
+            let cursor = self.backlog.cursor(self.offset(*at)).expect("it is kept");
+            let lent = self.backlog.read(&cursor).to_bytes(usize::MAX);
+            assert_eq!((lent.as_ptr(), lent.len()), (payload.as_ptr(), payload.len()));
+            self.backlog.release(cursor);
+        }
+    }
+
+    /// B2: without a cursor that needs more, no more than the capacity and one chunk or payload is kept.
     fn check_memory(&self) {
         if self.cursors.is_empty() && !self.backlog.has_surplus() && self.staged.is_empty() {
             let chunk = (self.backlog.capacity() / 16).clamp(64, 64 << 10);
             let largest_chunk = chunk.max((usize::from(u16::MAX) + 1) / 16);
-            assert!(self.kept() <= self.backlog.capacity() + largest_chunk, "kept {}", self.kept());
+            let largest =
+                self.adopted.iter().map(|(_, payload)| payload.len()).fold(largest_chunk, usize::max);
+            assert!(self.kept() <= self.backlog.capacity() + largest, "kept {}", self.kept());
         }
     }
 
@@ -168,6 +200,15 @@ impl Model {
 
     fn pick(&self, cursor: u8) -> Option<usize> {
         usize::from(cursor).checked_rem(self.cursors.len())
+    }
+
+    /// The next bytes, in memory of their own.
+    fn fresh_shared(&mut self, len: u16) -> Bytes {
+        let bytes = Bytes::from(self.fresh(len));
+        if bytes.len() >= ADOPTED_FROM {
+            self.adopted.push((self.written.len() + self.staged.len(), bytes.clone()));
+        }
+        bytes
     }
 
     /// Bytes that differ from those a chunk's length before and after.
@@ -193,3 +234,6 @@ fn read_all(backlog: &Backlog, cursor: &Cursor) -> Vec<u8> {
     }
     bytes
 }
+
+/// From here on payloads are promised not to be copied.
+const ADOPTED_FROM: usize = 16 << 10;

@@ -10,7 +10,26 @@
 )]
 
 /// Makes of each check, a function of a [`server::Program`], a test of `kv` and one of the control.
+///
+/// Those `with replicas` attach a real one.
 macro_rules! of_both {
+    (with replicas: $($check:ident),+ $(,)?) => {
+        mod kv {
+            $(#[test]
+            #[ignore = "needs redis-server"]
+            fn $check() {
+                super::$check(crate::server::Program::Kv);
+            })+
+        }
+
+        mod control {
+            $(#[test]
+            #[ignore = "needs redis-server"]
+            fn $check() {
+                super::$check(crate::server::Program::Redis);
+            })+
+        }
+    };
     ($($check:ident),+ $(,)?) => {
         mod kv {
             $(#[test]
@@ -39,7 +58,14 @@ mod wait;
 mod attach;
 mod clients;
 mod command_line;
+mod errors;
+mod figures;
+mod gate;
+mod kills;
 mod live_link;
 mod malformed;
 mod psync;
 mod resume;
+mod settings;
+mod slow_replicas;
+mod waits;

@@ -3,6 +3,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 /// A relay between a replica and its primary that breaks their links on request.
 pub(crate) struct Proxy {
@@ -53,6 +54,11 @@ impl Proxy {
         let mut links = self.shared.links();
         links.refused = true;
         links.cut();
+    }
+
+    /// Lets so many bytes a second pass from the primary to each replica; `None` is all.
+    pub(crate) fn cap(&self, bytes_per_second: Option<f64>) {
+        self.shared.links().cap = bytes_per_second;
     }
 
     pub(crate) fn end_outage(&self) {
@@ -125,6 +131,11 @@ impl Shared {
                 return;
             }
             self.links().cut_if_spent();
+            let cap = self.links().cap;
+            if let Some(bytes_per_second) = cap {
+                let bytes = u32::try_from(read).expect("the buffer is small");
+                thread::sleep(Duration::from_secs_f64(f64::from(bytes) / bytes_per_second));
+            }
         }
     }
 }
@@ -139,6 +150,8 @@ struct Links {
     allowance: Option<usize>,
     /// Whether an outage begins with that cut.
     then_refuses: bool,
+    /// Bytes a second from the primary to each replica.
+    cap: Option<f64>,
 }
 
 impl Links {

@@ -24,6 +24,13 @@ impl RawClient {
         self.line()
     }
 
+    /// The value that CONFIG GET tells.
+    #[track_caller]
+    pub(crate) fn setting(&mut self, name: &str) -> String {
+        assert_eq!(self.ask(&format!("CONFIG GET {name}")), "*2");
+        [(); 4].map(|()| self.line())[3].clone()
+    }
+
     /// The next line without its CRLF; empty lines, a waiting replica's keep-alives, are skipped.
     #[track_caller]
     pub(crate) fn line(&mut self) -> String {

@@ -102,7 +102,20 @@ fn an_expiry_that_was_set_in_an_outage_is_the_same_after_it() {
 #[test]
 #[ignore = "needs redis-server"]
 fn an_outage_longer_than_the_backlog_costs_one_full_resync_and_no_data() {
-    let primary = Server::primary(Program::Kv, &["--repl-backlog-size", "64kb"]);
+    let syncs = syncs_after_a_long_outage(&["--repl-resume-budget", "0"]);
+    assert_eq!(syncs, Syncs { full: 2, resumed: 0, refused: 1 });
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn an_outage_longer_than_the_backlog_costs_a_resume_within_the_resume_budget() {
+    let syncs = syncs_after_a_long_outage(&["--repl-resume-budget", "64mb", "--repl-resume-time", "120"]);
+    assert_eq!(syncs, Syncs { full: 1, resumed: 1, refused: 0 });
+}
+
+/// Writes many times the backlog while a replica is away, and compares the data once it is back.
+fn syncs_after_a_long_outage(options: &[&str]) -> Syncs {
+    let primary = Server::primary(Program::Kv, &[&["--repl-backlog-size", "64kb"], options].concat());
     let proxy = Proxy::start(primary.port());
     let replica = Server::replica_of(proxy.port(), &[]);
     wait_in_step(&primary, &replica);
@@ -113,10 +126,10 @@ fn an_outage_longer_than_the_backlog_costs_one_full_resync_and_no_data() {
     load.stop();
     proxy.end_outage();
     assert!(assert_equal_data(&primary, &replica) > 10_000);
-    assert_eq!(primary.info().syncs(), Syncs { full: 2, resumed: 0, refused: 1 });
+    primary.info().syncs()
 }
 
-/// `HEADWATER_CUTS` asks for more cuts than 20, `HEADWATER_SEED` for the seed of an earlier run.
+/// T4: `HEADWATER_CUTS` asks for more cuts than 20, `HEADWATER_SEED` for the seed of an earlier run.
 #[test]
 #[ignore = "needs redis-server"]
 fn cuts_at_random_moments_under_load_cost_a_resume_each() {

@@ -77,6 +77,12 @@ impl Server {
         Info(redis::cmd("INFO").query(&mut self.client()).expect("INFO is answered"))
     }
 
+    /// Changes a setting at run time.
+    pub(crate) fn set(&self, name: &str, value: &str) {
+        let mut config = redis::cmd("CONFIG");
+        config.arg("SET").arg(name).arg(value).exec(&mut self.client()).expect("the value is taken");
+    }
+
     /// All that the process has printed.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.directory.0.join(LOG_FILE)).unwrap_or_default()).into_owned()

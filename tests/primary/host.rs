@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use headwater::{
     Ack, Answer, Attached, Config, Cut, Event, Framing, Image, Offset, Peer, Primary, ReplicaKey,
-    ReplicationId, Tag, Timestamp, Wanted,
+    ReplicaReport, ReplicationId, Report, Sink, Tag, Timestamp, Wanted, WriteRefused,
 };
 
 pub(crate) struct Host {
@@ -143,6 +143,34 @@ impl Host {
         while self.primary.write_to(replica, &mut socket, self.now).unwrap() == headwater::Sent::More {}
         self.primary.check_invariants();
         socket
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<Offset, WriteRefused> {
+        let written = self.primary.write(self.now, |unit| unit.put(bytes))?;
+        self.primary.check_invariants();
+        Ok(written.end.unwrap_or(self.primary.end()))
+    }
+
+    /// Sends a replica all that may be sent to it, and has it acknowledge that.
+    pub(crate) fn catch_up(&mut self, replica: ReplicaKey) {
+        self.flush(replica);
+        self.ack(replica, self.primary.end());
+    }
+
+    pub(crate) fn reconfigure(&mut self, change: impl FnOnce(&mut Config)) {
+        let mut config = self.primary.config().clone();
+        change(&mut config);
+        self.primary.reconfigure(config, self.now).unwrap();
+        self.primary.check_invariants();
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        self.primary.report(self.now)
+    }
+
+    pub(crate) fn report_of(&self, replica: ReplicaKey) -> ReplicaReport {
+        let found = self.report().replicas.into_iter().find(|attached| attached.replica == replica);
+        found.unwrap()
     }
 
     pub(crate) fn id(&self) -> ReplicationId {

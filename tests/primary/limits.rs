@@ -9,7 +9,7 @@ fn limited(hard: u64) -> Host {
     })
 }
 
-/// R123 and B3: closed in the step in which it is reached.
+/// R123, T42 and bound B3: closed in the step in which it is reached.
 #[test]
 fn a_replica_is_dropped_by_the_byte_that_reaches_its_limit() {
     let mut host = limited(5000);

@@ -66,6 +66,33 @@ fn a_socket_that_blocks_goes_on_where_it_stopped() {
     assert_eq!(socket.taken, bytes);
 }
 
+/// T61: a signal is no failure, and nothing is sent twice or left out.
+#[test]
+fn a_write_that_a_signal_interrupts_is_made_again() {
+    struct Interrupted(bool, Vec<u8>);
+    impl Write for Interrupted {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 = !self.0;
+            if self.0 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let count = bytes.len().min(100);
+            self.1.extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut host = Host::new(|_| ());
+    let replica = host.online();
+    host.append(&numbered(1500));
+    let mut socket = Interrupted(false, Vec::new());
+    assert_eq!(host.primary.write_to(replica, &mut socket, host.now).unwrap(), Sent::All);
+    assert_eq!(socket.1, numbered(1500));
+}
+
 #[test]
 fn one_far_behind_lets_others_have_their_turn() {
     let mut host = Host::new(|config| config.max_send = 1000);

@@ -29,6 +29,7 @@ fn the_offset_told_is_that_of_the_cut() {
     assert_eq!(host.flush(replica), b" and after");
 }
 
+/// T51.
 #[test]
 fn all_who_wait_share_one_snapshot() {
     let mut host = Host::new(|_| ());
@@ -151,7 +152,7 @@ fn one_that_takes_no_end_mark_is_left_for_the_next_snapshot() {
     assert_eq!(transfers, [(marked, first.snapshot), (plain, second.snapshot), (silent, second.snapshot)]);
 }
 
-/// R82: they come back by themselves.
+/// R82, T56 and T57: they come back by themselves, and then a new one is asked for.
 #[test]
 fn a_failed_snapshot_drops_those_who_shared_it_and_nobody_else() {
     let mut host = Host::new(|_| ());
@@ -167,6 +168,8 @@ fn a_failed_snapshot_drops_those_who_shared_it_and_nobody_else() {
     assert_eq!(host.events(), [dropped(first), dropped(second), dropped(waits), over]);
     assert!(host.is_attached(online));
     assert!(host.primary.handle_snapshot_failed(cut.snapshot, host.now).is_err());
+    host.newcomer();
+    assert_eq!(host.events(), [wanted(1, true)]);
 }
 
 #[test]
@@ -281,4 +284,30 @@ fn shorter_periods_take_effect_at_once() {
     host.primary.reconfigure(config, host.now).unwrap();
     assert_eq!(host.pass(seconds(1)), [Event::KeepAlive(replica)]);
     assert_eq!(host.pass(seconds(1)), [wanted(1, true), Event::KeepAlive(replica)]);
+}
+
+/// The image went out in time, but then its replica took long to load it.
+#[test]
+fn a_replica_dropped_before_it_has_caught_up_makes_the_next_sync_unlikely() {
+    let limit = OutputLimit { hard: Some(500), soft: None };
+    let mut host = Host::new(|config| (config.backlog_capacity, config.output_limit) = (100, limit));
+    let replica = host.newcomer();
+    let (cut_at, cut) = (host.now, host.begin(SIZED));
+    host.ready(&cut);
+    host.pass(seconds(1));
+    host.sent(replica);
+    while host.is_attached(replica) {
+        host.pass(seconds(1));
+        host.append(&[b'x'; 100]);
+    }
+    let lasted = host.now.saturating_since(cut_at);
+    assert!(lasted > seconds(4), "{lasted:?}");
+    host.newcomer();
+    let unlikely = host.events().into_iter().find_map(|event| match event {
+        Event::SyncUnlikely(forecast) => Some(forecast),
+        _ => None,
+    });
+    let unlikely = unlikely.unwrap();
+    assert_eq!((unlikely.duration, unlikely.limit), (lasted, limit));
+    assert!(unlikely.needed.unwrap().hard > limit.hard, "{unlikely:?}");
 }

@@ -1,7 +1,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use bytes::Bytes;
-use headwater::{Answer, Detach, DropReason, Event, FullReason, Heartbeat, Sink, WriteRefused, wire};
+use bytes::{Buf, Bytes};
+use headwater::{
+    Answer, Detach, DropReason, Event, FullReason, Heartbeat, OutputLimit, OverLimit, Sink, WriteRefused,
+    wire,
+};
 
 use crate::host::{Host, NANOSECOND, at, seconds};
 
@@ -33,6 +36,70 @@ fn a_unit_enters_the_stream_at_once_when_it_ends() {
     assert_eq!(host.flush(replica), b"MULTI EXEC");
 }
 
+/// Whichever way a payload comes, and whichever way it is sent.
+#[test]
+fn a_shared_payload_is_sent_as_what_was_appended() {
+    let mut host = Host::new(|_| ());
+    let (first, second) = (host.online(), host.online());
+    let payload = Bytes::from((0..40_000_u32).map(|n| (n % 251) as u8).collect::<Vec<_>>());
+    assert_eq!(host.primary.append_shared(payload.clone(), host.now), Some(at(40_000)));
+    let written = host.primary.write(host.now, |unit| {
+        unit.put(b"before ");
+        unit.put_shared(payload.clone());
+        unit.put(b" behind");
+    });
+    assert_eq!(written.unwrap().end, Some(at(80_014)));
+    host.primary.check_invariants();
+
+    let expected = [&payload[..], b"before ", &payload, b" behind"].concat();
+    let mut batch = host.primary.take_batch(first, host.now).unwrap().unwrap();
+    assert_eq!(batch.chunk().as_ptr(), payload.as_ptr(), "it is not copied for another task either");
+    assert_eq!(batch.copy_to_bytes(batch.remaining()), expected);
+    host.primary.handle_batch_written(batch, host.now);
+    assert_eq!(host.flush(second), expected);
+}
+
+/// R123: a shared payload counts as any other.
+#[test]
+fn a_shared_payload_drops_whoever_it_puts_over_the_limit() {
+    let limit = 2 << 20;
+    let mut host = Host::new(|config| config.output_limit = OutputLimit { hard: Some(limit), soft: None });
+    let (slow, quick) = (host.online(), host.online());
+    let payload = Bytes::from(vec![1; 1 << 20]);
+    host.primary.append_shared(payload.clone(), host.now).unwrap();
+    host.flush(quick);
+    host.events();
+    let written = host.primary.write(host.now, |unit| unit.put_shared(payload)).unwrap();
+    assert_eq!(written.end, Some(at(limit)));
+    let reason = DropReason::OverLimit(OverLimit::Hard { unsent: limit, limit });
+    assert_eq!(host.events(), [Event::Dropped { replica: slow, reason }, Event::Send(quick)]);
+}
+
+/// Adopted or copied, what was put is taken back, and a unit that is too large does not enter.
+#[test]
+fn shared_payloads_of_a_unit_are_taken_back_with_it() {
+    let mut host = Host::new(|config| config.max_unit = 100_000);
+    let replica = host.online();
+    host.append(b"kept");
+    let payload = Bytes::from(vec![1; 50_000]);
+    let written = host.primary.write(host.now, |unit| {
+        unit.put_shared(payload.clone());
+        unit.clear();
+        unit.put(b" instead");
+    });
+    assert_eq!(written.unwrap().end, Some(at(12)));
+    assert!(payload.is_unique());
+    assert_eq!(host.flush(replica), b"kept instead");
+    let written = host.primary.write(host.now, |unit| {
+        unit.put_shared(payload.clone());
+        unit.put_shared(payload.clone());
+        unit.put(b"!");
+    });
+    assert_eq!(written.unwrap().end, None);
+    assert!(payload.is_unique());
+    assert!(!host.is_attached(replica), "the history broke");
+}
+
 #[test]
 fn a_command_that_changed_nothing_leaves_no_trace() {
     let mut host = Host::new(|config| config.backlog_capacity = 1024);
@@ -52,7 +119,7 @@ fn a_command_that_changed_nothing_leaves_no_trace() {
     assert_eq!(host.flush(replica), b"kept instead");
 }
 
-/// R7: a replica that joins knows no selected database; one that resumes does.
+/// R7, T71: a replica that joins knows no selected database; one that resumes does.
 #[test]
 fn select_is_put_where_a_reader_could_not_know() {
     let mut host = Host::new(|_| ());
@@ -106,7 +173,10 @@ fn a_unit_that_fails_after_it_was_applied_breaks_the_history() {
         });
         assert!(outcome.is_err());
     };
-    for fail in [too_large, too_large_at_once, panics] {
+    let too_large_and_shared: fn(&mut Host) = |host| {
+        assert_eq!(host.primary.append_shared(Bytes::from(vec![1; 101]), host.now), None);
+    };
+    for fail in [too_large, too_large_at_once, too_large_and_shared, panics] {
         let mut host = Host::new(|config| config.max_unit = 100);
         let replica = host.online();
         host.append(b"good");

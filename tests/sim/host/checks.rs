@@ -159,8 +159,8 @@ impl Host {
             at.saturating_since(self.clock.latest()) <= std::time::Duration::from_millis(1)
         });
         assert!(len <= needed || is_trimming, "B2: {len} bytes are kept, {needed} are needed");
-        // The first chunk, the tail, and the spare ones; then the list of chunks.
-        let bound = len + 6 * self.largest_chunk + self.list_memory();
+        // The first chunk, the tail, and the spare ones; then the list of chunks, and that of what is staged.
+        let bound = len + 6 * self.largest_chunk + self.list_memory() + STAGED_LIST;
         assert!(backlog.memory <= bound, "B1: {} bytes held for {len}, at most {bound}", backlog.memory);
     }
 
@@ -170,3 +170,6 @@ impl Host {
         64 * (chunks + chunks / 8 + 16)
     }
 }
+
+/// 64 pieces of 48 bytes.
+const STAGED_LIST: usize = 64 * 48;

@@ -1,0 +1,102 @@
+use alloc::vec::Vec;
+use core::mem;
+
+use bytes::BytesMut;
+
+/// Makes the chunks of one backlog, and keeps a few of those that were let go of, to be used again.
+#[derive(Debug)]
+pub(super) struct Chunks {
+    size: usize,
+    most_spares: usize,
+    spare: Vec<BytesMut>,
+    /// Bytes of all chunks that were made and not dropped, spare ones too.
+    bytes: usize,
+}
+
+impl Chunks {
+    pub(super) const fn new(capacity: usize) -> Self {
+        let size = chunk_size(capacity);
+        Self { size, most_spares: most_spares(capacity), spare: Vec::new(), bytes: 0 }
+    }
+
+    /// Makes chunks for another capacity from now on.
+    pub(super) fn set_capacity(&mut self, capacity: usize) {
+        let old_size = mem::replace(&mut self.size, chunk_size(capacity));
+        self.most_spares = most_spares(capacity);
+        for chunk in mem::take(&mut self.spare) {
+            self.give_back(chunk, old_size);
+        }
+    }
+
+    /// The size of the chunks that it makes now.
+    pub(super) const fn size(&self) -> usize {
+        self.size
+    }
+
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn take(&mut self) -> BytesMut {
+        self.spare.pop().unwrap_or_else(|| {
+            self.bytes += self.size;
+            new_chunk(self.size)
+        })
+    }
+
+    /// Takes a chunk of `size` bytes back, of which nobody else holds a part. `chunk` may be any part of it.
+    pub(super) fn give_back(&mut self, mut chunk: BytesMut, size: usize) {
+        chunk.clear();
+        if size == self.size && self.spare.len() < self.most_spares && chunk.try_reclaim(size) {
+            self.spare.push(chunk);
+        } else {
+            self.forget(size);
+        }
+    }
+
+    /// A chunk of `size` bytes is dropped, or belongs to whom it was shared with.
+    pub(super) const fn forget(&mut self, size: usize) {
+        self.bytes -= size;
+    }
+
+    /// Panics unless chunks of `in_use` bytes in all are in use.
+    pub(super) fn check_invariants(&self, in_use: usize) {
+        let spare: usize = self.spare.iter().map(BytesMut::capacity).sum();
+        assert_eq!(spare, self.spare.len() * self.size, "spare chunks are whole");
+        assert_eq!(in_use + spare, self.bytes, "every chunk is counted once");
+        assert!(self.spare.len() <= self.most_spares, "spare chunks are few");
+    }
+}
+
+const fn chunk_size(capacity: usize) -> usize {
+    let sixteenth = capacity / 16;
+    if sixteenth < MIN_CHUNK {
+        MIN_CHUNK
+    } else if sixteenth > MAX_CHUNK {
+        MAX_CHUNK
+    } else {
+        sixteenth
+    }
+}
+
+/// An eviction burst and a seal don't come one to one.
+const fn most_spares(capacity: usize) -> usize {
+    match capacity / chunk_size(capacity) / 16 {
+        0 => 1,
+        few @ 1..=4 => few,
+        _ => 4,
+    }
+}
+
+fn new_chunk(size: usize) -> BytesMut {
+    let mut chunk = BytesMut::with_capacity(size);
+    // Makes its reference count now, once, so that sealing and sharing it later allocates nothing.
+    drop(chunk.split());
+    chunk
+}
+
+/// Below it the directory outweighs the bytes. A backlog of less than 16 of them keeps up to one more.
+const MIN_CHUNK: usize = 64;
+
+/// Above it the allocator maps each chunk anew, at a page fault per 4 KiB; below it nothing is gained.
+const MAX_CHUNK: usize = 64 << 10;
