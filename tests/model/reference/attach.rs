@@ -218,6 +218,17 @@ impl Reference {
         let (address, port) = (replica.peer.address.clone(), replica.peer.port);
         let not_before = self.now.checked_add(delay).unwrap_or(self.now);
         self.failures.push(Failure { address, port, count, not_before });
+        self.hold_back(replica, not_before);
+    }
+
+    /// The peer may be back already, on a connection that came before the old one was known to be gone.
+    fn hold_back(&mut self, peer: &Replica, until: Timestamp) {
+        for replica in self.replicas.iter_mut().filter(|replica| replica.identity() == peer.identity()) {
+            if let Life::Waiting { not_before } = &mut replica.life {
+                *not_before = Some(until);
+            }
+        }
+        self.forget_wish();
     }
 
     pub(super) fn held_back_until(&self, replica: &Replica) -> Option<Timestamp> {
