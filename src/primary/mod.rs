@@ -379,6 +379,10 @@ impl Primary {
         self.output = OutputMeter::new(config.output_limit, config.backlog_capacity);
         let beats_anew = config.heartbeat.as_ref().map(|beat| beat.period)
             != self.config.heartbeat.as_ref().map(|beat| beat.period);
+        if config.ack_request != self.config.ack_request {
+            // Those who wait already had none, or one that replicas did not understand.
+            self.outbox.acks_wanted |= self.waiters.pending() > 0;
+        }
         self.config = config;
         self.good.set_limits(self.config.min_replicas, self.now);
         self.waiters.set_max(self.config.max_waiters);

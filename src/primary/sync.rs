@@ -4,7 +4,7 @@ use super::Primary;
 use super::event::{DropReason, Event};
 use super::replica::{CatchUp, Replica, Stage};
 use crate::key::{Gone, ReplicaKey, SnapshotKey};
-use crate::snapshots::{Cut, Failures, Framing, Image, Progress};
+use crate::snapshots::{Cut, Failures, Framing, Identity, Image, Progress};
 use crate::time::{Timestamp, earliest};
 
 /// Why no snapshot was begun. Nothing has changed.
@@ -184,7 +184,19 @@ impl Primary {
         if let Some(backoff) = self.config.sync_backoff {
             let (seed, most) = (self.history.id().bits(), self.config.max_replicas);
             self.failures.record(replica.peer.identity(), backoff, seed, self.now, most);
+            self.hold_back(replica.peer.identity());
         }
+    }
+
+    /// The peer may be back already, on a connection that came before the old one was known to be gone.
+    fn hold_back(&mut self, peer: Identity<'_>) {
+        let until = self.failures.held_back_until(peer);
+        for (_, replica) in self.replicas.iter_mut().filter(|(_, replica)| replica.peer.identity() == peer) {
+            if let Stage::Waiting { not_before } = &mut replica.stage {
+                *not_before = until;
+            }
+        }
+        self.forget_wish();
     }
 
     /// A replica that had its image was dropped by its limit: the limit has to hold what is written in so long a time.
@@ -356,5 +368,43 @@ impl Primary {
             self.snapshots.ask_by(Some(self.now));
             self.ask_for_snapshot();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+    use crate::{Config, Detach, Peer, ReplicationId, Tag, Wanted};
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_origin(Duration::from_millis(millis))
+    }
+
+    fn attach(primary: &mut Primary, tag: u64) -> ReplicaKey {
+        primary.attach(Wanted::Everything, Peer::new(Tag(tag), "10.0.0.9"), at(0)).unwrap().replica
+    }
+
+    /// L5: whichever of a replica's two connections came first, a failed sync holds it back.
+    #[test]
+    fn a_replica_that_is_back_before_its_sync_is_known_to_have_failed_is_held_back() {
+        let [first, second] = [[1; 20], [2; 20]].map(ReplicationId::from_random);
+        let config = Config { max_transfers: 1, ..Config::default() };
+        let mut primary = Primary::new(config, first, at(0)).unwrap();
+        primary.supply_id(second).unwrap();
+        let old = attach(&mut primary, 1);
+        let image = Image { framing: Framing::Sized, replayable: false, size: None };
+        primary.begin_snapshot(image, at(0)).unwrap();
+        attach(&mut primary, 2);
+        primary.detach(old, Detach::Lost, at(0)).unwrap();
+        assert_eq!(primary.begin_snapshot(image, at(0)), Err(SnapshotError::NobodyWaits));
+        while let Some(event) = primary.poll_event() {
+            assert!(!matches!(event, Event::SnapshotWanted { .. }), "it is asked for too early");
+        }
+        primary.handle_timeout(at(1000));
+        let asked = core::iter::from_fn(|| primary.poll_event());
+        assert!(asked.into_iter().any(|event| matches!(event, Event::SnapshotWanted { waiting: 1, .. })));
+        assert!(primary.begin_snapshot(image, at(1000)).is_ok());
     }
 }

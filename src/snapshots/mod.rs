@@ -1,7 +1,7 @@
 mod failures;
 mod forecast;
 
-pub(crate) use failures::Failures;
+pub(crate) use failures::{Failures, Identity};
 pub use forecast::SyncForecast;
 pub(crate) use forecast::{Progress, SyncRecord, WriteRate};
 

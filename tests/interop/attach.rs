@@ -53,6 +53,7 @@ fn a_value_of_64_mib_travels_in_the_snapshot_and_in_the_stream() {
     assert_eq!(primary.info().syncs().full, 1, "the large value cost the link");
 }
 
+/// T51, under load.
 #[test]
 #[ignore = "needs redis-server"]
 fn three_replicas_end_equal_though_one_is_killed_and_starts_again() {

@@ -7,7 +7,7 @@ of_both! {
     a_malformed_command_gets_the_words_of_redis,
 }
 
-/// R119, R120, R164.
+/// T23, R119, R120, R164.
 fn a_malformed_command_gets_the_words_of_redis(program: Program) {
     let primary = Server::primary(program, &[]);
     let mut client = RawClient::connect(primary.port());

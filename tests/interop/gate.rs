@@ -19,7 +19,7 @@ of_both! {
     either_setting_of_zero_opens_the_gate,
 }
 
-/// R146, R149.
+/// T67, R146, R149.
 fn a_stopped_replica_closes_the_gate_and_its_first_ack_opens_it(program: Program) {
     let options = ["--min-replicas-to-write", "1", "--min-replicas-max-lag", "2"];
     let primary = Server::primary(program, &options);

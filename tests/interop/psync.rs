@@ -61,7 +61,7 @@ fn a_request_for_a_full_resync_is_no_refusal(program: Program) {
     assert_eq!(stream.primary.info().syncs(), Syncs { full: before.full + 3, ..before });
 }
 
-/// R52, R53, R187.
+/// T63, R52, R53, R187.
 fn a_malformed_request_is_an_error_and_no_replica(program: Program) {
     let stream = Stream::start(program);
     let info = stream.settled();

@@ -51,7 +51,7 @@ fn several_settings_are_set_together_or_not_at_all(program: Program) {
     assert_eq!(settings, ["90", "20"]);
 }
 
-/// R118 to R121.
+/// T41, R118 to R121.
 fn a_refused_setting_changes_nothing(program: Program) {
     let primary = Server::primary(program, &[]);
     let mut client = RawClient::connect(primary.port());

@@ -121,11 +121,20 @@ fn another_ones_pin_is_good_for_a_resume_up_to_the_limit() {
         config.backlog_capacity = 1000;
         config.output_limit = OutputLimit { hard: Some(50_000), soft: None };
     });
-    let slow = host.online();
-    host.append(&[1; 49_000]);
-    let (_, answer) = host.resume(at(0));
-    assert_eq!(answer, Answer::Continue { id: host.id(), from: at(0) });
-    assert!(host.is_attached(slow));
+    let first = host.online();
+    host.append(&[1; 1000]);
+    let (slow, _) = host.resume(at(0));
+    host.flush(first);
+    host.append(&[1; 49_999]);
+    let (second, answer) = host.resume(at(0));
+    assert_eq!(
+        answer,
+        Answer::Continue { id: host.id(), from: at(0) },
+        "one byte below the limit, and the credit"
+    );
+    assert!(host.is_attached(slow) && host.is_attached(second));
+    host.append(&[1]);
+    assert!(!host.is_attached(slow) && !host.is_attached(second));
 
     let (mut host, megabyte) = (Host::new(|config| config.output_limit.hard = None), 1 << 20);
     let _slow = host.online();

@@ -89,7 +89,8 @@ fn a_refused_write_is_never_applied_and_says_why_in_the_words_of_redis() {
     assert_eq!(refusal.to_string(), "1 replicas were heard from within 10s, 2 are needed to write");
 }
 
-/// R149: nobody can be refused what nobody asked for, such as an eviction, an expired key, or a heartbeat.
+/// R149 and T68: nobody can be refused what nobody asked for, such as an eviction, an expired key, a heartbeat, or
+/// what an upstream has written.
 #[test]
 fn what_nobody_asked_for_passes_a_closed_gate() {
     let mut host = gated(2, LAG);

@@ -118,11 +118,14 @@ fn a_peer_in_back_off_holds_nobody_up_and_does_not_join() {
     for _ in 0..4 {
         fail(&mut host, 6380);
     }
-    let held_back = newcomer(&mut host, 6380);
+    let early = newcomer(&mut host, 6380);
     let other = newcomer(&mut host, 6381);
     assert_eq!(host.events().last(), Some(&wanted(1)));
     let cut = host.begin(SIZED);
-    assert_eq!(host.report_of(held_back).state, ReplicaState::WaitingForSnapshot);
+    let late = newcomer(&mut host, 6380);
+    for held_back in [early, late] {
+        assert_eq!(host.report_of(held_back).state, ReplicaState::WaitingForSnapshot);
+    }
     assert_eq!(host.report_of(other).state, ReplicaState::PreparingSnapshot);
     host.ready(&cut);
     host.sent(other);
@@ -153,6 +156,7 @@ fn a_success_forgives_all_failures() {
     };
     assert!(sync(&mut host, 8).is_some(), "it lacks the last byte");
     assert_eq!(sync(&mut host, 9), None);
+    assert!(fail(&mut host, 6380) <= seconds(1), "as long as after a first failure");
 }
 
 #[test]

@@ -461,3 +461,47 @@ fn without_a_request_the_stream_does_not_grow() {
     host.catch_up(replica);
     assert_eq!(host.events(), [ended(waiter, 1, WaitEnded::Satisfied)]);
 }
+
+/// T26 and R173: a host that pauses takes the request back, and those who wait are not forgotten.
+#[test]
+fn those_who_wait_without_a_request_are_asked_for_once_there_is_one() {
+    let mut host = asking();
+    let replica = host.online();
+    host.reconfigure(|config| config.ack_request = None);
+    let target = host.append(b"bytes");
+    let timed = pending(&mut host, Wait { timeout: Timeout::After(seconds(1)), ..wait(target, 1) });
+    let waiter = pending(&mut host, wait(target, 1));
+    assert_eq!(host.flush(replica), b"bytes");
+    assert_eq!(news(host.pass(seconds(1))), [ended(timed, 0, WaitEnded::TimedOut)]);
+
+    host.reconfigure(|config| config.ack_request = Some(wire::get_ack()));
+    host.events();
+    assert_eq!(host.flush(replica), wire::get_ack());
+    host.ack(replica, target);
+    assert_eq!(host.events(), [ended(waiter, 1, WaitEnded::Satisfied)]);
+    host.reconfigure(|config| config.ack_request = None);
+    host.reconfigure(|config| config.ack_request = Some(wire::get_ack()));
+    host.events();
+    assert_eq!(host.flush(replica), b"", "nobody waits");
+}
+
+/// T81 and R241: a shutdown is a wait for every replica, for no longer than its time, and can be called off.
+#[test]
+fn a_host_that_shuts_down_waits_for_its_last_replica_and_not_for_ever() {
+    let mut host = asking();
+    let [quick, slow] = [(); 2].map(|()| host.online());
+    let end = host.append(b"the last bytes");
+    let all = host.report().replicas.len();
+    let shutdown = Wait { timeout: Timeout::After(seconds(10)), ..wait(end, all) };
+
+    let waiter = pending(&mut host, shutdown);
+    host.catch_up(quick);
+    assert_eq!(news(host.pass(seconds(10) - NANOSECOND)), []);
+    assert_eq!(news(host.pass(NANOSECOND)), [ended(waiter, 1, WaitEnded::TimedOut)]);
+
+    let waiter = pending(&mut host, shutdown);
+    assert_eq!(host.primary.cancel_wait(waiter).unwrap().acked, 1);
+    let waiter = pending(&mut host, shutdown);
+    host.catch_up(slow);
+    assert_eq!(news(host.events()), [ended(waiter, 2, WaitEnded::Satisfied)]);
+}

@@ -8,6 +8,7 @@ use crate::model::Model;
 use crate::network::{Connection, End, Network};
 use crate::options::Options;
 use crate::rng::Rng;
+use crate::truth::Truth;
 
 /// What all parts of a run share.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub(crate) struct Env {
     pub(crate) options: Options,
     pub(crate) network: Network,
     pub(crate) model: Model,
+    pub(crate) truth: Truth,
     pub(crate) journal: Journal,
     /// Offsets at which the primary's answer to a PSYNC changes.
     pub(crate) edges: Vec<usize>,

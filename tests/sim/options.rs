@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use headwater::{Config, Heartbeat, OutputLimit, wire};
+use headwater::{Backoff, Config, Heartbeat, MinReplicas, OutputLimit, PinBudget, SoftLimit, wire};
 
 use crate::fault::Fault;
 use crate::network::Shape;
@@ -21,6 +21,12 @@ pub(crate) struct Options {
     pub(crate) fault_every: usize,
     pub(crate) ack_every: usize,
     pub(crate) reconnect_after: usize,
+    pub(crate) clients: usize,
+    pub(crate) client_every: usize,
+    /// The host syncs a file of its own.
+    pub(crate) has_disk: bool,
+    /// How many snapshots of a hundred fail.
+    pub(crate) failing: usize,
     /// How many bytes an image has more than it needs.
     pub(crate) padding: usize,
     /// The most that a replica reads at once.
@@ -50,6 +56,10 @@ impl Options {
             fault_every: rng.within(100..=3000),
             ack_every: rng.within(100..=1600),
             reconnect_after: rng.within(50..=4000),
+            clients: rng.within(0..=6),
+            client_every: rng.within(100..=2000),
+            has_disk: rng.chance(60),
+            failing: rng.pick(&[15, 15, 70]),
             padding: rng.pick(&[0, 2000, 30_000, 60_000]),
             gulp: rng.scaled(16..=1 << 20).max(if rng.chance(10) { 16 } else { 2000 }),
             switched_off: Fault::ALL.iter().copied().filter(|fault| rng.chance(absence(*fault))).collect(),
@@ -60,11 +70,20 @@ impl Options {
         !self.switched_off.contains(&fault)
     }
 
+    /// Every other replica syncs a file of its own.
+    pub(crate) fn replicas_with_disk(&self) -> usize {
+        (0..self.replicas).filter(|name| has_disk(*name)).count()
+    }
+
     /// After how much silence a replica gives its primary up, if it ever does while the stream is quiet.
     pub(crate) fn patience(&self) -> Option<Duration> {
         let period = self.config.heartbeat.as_ref()?.period;
         Some(Duration::from_secs(10) + 3 * period)
     }
+}
+
+pub(crate) fn has_disk(name: usize) -> bool {
+    name.is_multiple_of(2)
 }
 
 /// A configuration for so many replicas, from sensible to barely possible.
@@ -74,14 +93,18 @@ pub(crate) fn config(rng: &mut Rng, replicas: usize) -> Config {
     config.backlog_capacity = rng.scaled(smallest..=1 << 20);
     config.backlog_ttl = (!rng.chance(20)).then(|| rng.millis(500..=20_000));
     config.output_limit = output_limit(rng);
-    config.sync_backoff = None;
-    config.resume_pins.bytes = 0;
+    config.sync_backoff = (!rng.chance(25)).then(|| backoff(rng));
+    config.resume_pins = resume_pins(rng);
+    config.min_replicas = min_replicas(rng, replicas);
+    config.ack_request = (!rng.chance(25)).then(wire::get_ack);
+    config.max_waiters = if rng.chance(80) { 100 } else { rng.within(1..=3) };
+    config.max_transfers = if rng.chance(40) { 16 } else { rng.scaled(1..=replicas) };
     config.heartbeat = (!rng.chance(25)).then(|| Heartbeat {
         payload: if rng.chance(70) { wire::heartbeat() } else { wire::get_ack() },
         period: rng.millis(100..=5000),
     });
     config.keep_alive = rng.millis(50..=2000);
-    config.replica_timeout = rng.millis(2000..=30_000);
+    config.replica_timeout = rng.scaled_millis(2000..=30_000);
     config.snapshot_delay = if rng.chance(50) { Duration::ZERO } else { rng.millis(1..=1000) };
     config.snapshot_timeout = rng.millis(500..=20_000);
     config.max_replicas = if rng.chance(80) { 64 } else { replicas.max(2) - 1 };
@@ -104,7 +127,28 @@ fn absence(fault: Fault) -> usize {
 
 fn output_limit(rng: &mut Rng) -> OutputLimit {
     let lowest = rng.pick(&[1, 5000, 100_000]);
-    OutputLimit { hard: (!rng.chance(10)).then(|| rng.scaled(lowest..=1 << 20) as u64), soft: None }
+    let hard = (!rng.chance(10)).then(|| rng.scaled(lowest..=1 << 20) as u64);
+    let soft = rng.chance(60).then(|| SoftLimit {
+        bytes: (rng.scaled(1..=1 << 19) as u64).min(hard.unwrap_or(u64::MAX)),
+        lasting: if rng.chance(10) { Duration::ZERO } else { rng.scaled_millis(10..=10_000) },
+    });
+    OutputLimit { hard, soft }
+}
+
+fn resume_pins(rng: &mut Rng) -> PinBudget {
+    let bytes = rng.pick(&[0, 1000, 100_000, 1 << 22]);
+    PinBudget { bytes, lasting: rng.millis(0..=30_000) }
+}
+
+/// Off, easily met, or more than there are.
+fn min_replicas(rng: &mut Rng, replicas: usize) -> MinReplicas {
+    let to_write = if rng.chance(40) { 0 } else { rng.within(1..=replicas.div_ceil(2)) };
+    MinReplicas { to_write, max_lag: if rng.chance(5) { Duration::ZERO } else { rng.millis(300..=15_000) } }
+}
+
+fn backoff(rng: &mut Rng) -> Backoff {
+    let first = if rng.chance(50) { rng.scaled_millis(1..=3000) } else { rng.millis(1000..=6000) };
+    Backoff { first, most: if rng.chance(10) { first / 2 } else { first * rng.pick(&[2, 2, 8]) } }
 }
 
 fn shape(rng: &mut Rng) -> Shape {

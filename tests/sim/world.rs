@@ -1,16 +1,17 @@
 use std::time::Duration;
 
-use headwater::ReplicationId;
+use headwater::{ReplicationId, SoftLimit};
 
 use crate::env::Env;
 use crate::fault::Fault;
-use crate::host::{Host, Write};
+use crate::host::{Host, Syncs, Write};
 use crate::journal::Journal;
 use crate::model::{Model, Store};
 use crate::network::{Connection, End, Network};
 use crate::options::{self, GOOD_SHAPE, Options};
 use crate::replica::{Replica, Trick};
 use crate::rng::Rng;
+use crate::truth::Truth;
 
 /// One run: a host with its primary, the replicas, and the network between them.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub(crate) struct World {
     host: Host,
     replicas: Vec<Replica>,
     next_write: Duration,
+    next_client: Duration,
     next_fault: Duration,
     /// As they were drawn: peace changes some.
     pub(crate) first_options: Options,
@@ -31,6 +33,7 @@ enum Turn {
     Link(Connection),
     Replica(usize),
     Write,
+    Client,
     Fault,
 }
 
@@ -38,22 +41,31 @@ impl World {
     pub(crate) fn new(seed: u64, echo: bool) -> Self {
         let mut rng = Rng::new(seed);
         let options = Options::draw(&mut rng);
+        Self::from_parts(rng, options, echo)
+    }
+
+    pub(crate) fn with_options(seed: u64, options: Options) -> Self {
+        Self::from_parts(Rng::new(seed), options, false)
+    }
+
+    fn from_parts(mut rng: Rng, options: Options, echo: bool) -> Self {
         let id = ReplicationId::from_random(rng.array());
-        let host = Host::new(options.config.clone(), id);
+        let host = Host::new(&options, id);
         let first_options = options.clone();
         let env = Env {
             now: Duration::ZERO,
             rng,
             network: Network::default(),
             model: Model::new(id, Store::default().digest()),
+            truth: Truth::default(),
             journal: Journal::new(echo),
             edges: vec![0],
             is_calm: false,
             options,
         };
         let replicas = (0..env.options.replicas).map(Replica::new).collect();
-        let (next_write, next_fault) = (Duration::ZERO, Duration::ZERO);
-        Self { env, host, replicas, next_write, next_fault, first_options }
+        let [next_write, next_client, next_fault] = [Duration::ZERO; 3];
+        Self { env, host, replicas, next_write, next_client, next_fault, first_options }
     }
 
     /// Faults, then peace, in which all must come right.
@@ -66,8 +78,13 @@ impl World {
         self.stay_settled();
     }
 
+    pub(crate) fn syncs(&self) -> Syncs {
+        self.host.syncs(self.replicas.len())
+    }
+
     /// Does the earliest due thing, then checks.
     fn step(&mut self) {
+        self.host.clock_mut().end_step();
         let (at, turn) = self.next_turn();
         if self.host.batch_until().is_some_and(|until| at > until) {
             // The contract: after each batch of inputs all events are taken.
@@ -80,6 +97,7 @@ impl World {
             Turn::Link(connection) => self.host.serve(connection, &mut self.env),
             Turn::Replica(index) => self.replicas[index].act(&mut self.env),
             Turn::Write => self.write(),
+            Turn::Client => self.act_client(),
             Turn::Fault => self.strike(),
         }
         for connection in self.env.network.take_accepting() {
@@ -96,11 +114,18 @@ impl World {
         let replicas = replicas.map(|(index, replica)| (replica.due(&self.env), Turn::Replica(index)));
         let links = self.host.due_links(&self.env).map(|(at, link)| (at, Turn::Link(link)));
         let host = self.host.due().map(|at| (at, Turn::Host));
-        let own = [(self.next_write, Turn::Write), (self.next_fault, Turn::Fault)];
+        let own = [self.next_write, self.next_client, self.next_fault];
+        let own = own.into_iter().zip([Turn::Write, Turn::Client, Turn::Fault]);
         let turns = replicas.chain(links).chain(host).chain(own);
         // What is overdue is due now: the order of turns decides.
         let turns = turns.map(|(at, turn)| (at.max(self.env.now), turn));
         turns.min().expect("the next fault is always due at some time")
+    }
+
+    fn act_client(&mut self) {
+        let most = if self.env.is_calm { 60_000 } else { self.env.options.client_every };
+        self.next_client = self.env.in_millis(1, most);
+        self.host.act_client(&mut self.env);
     }
 
     fn write(&mut self) {
@@ -159,7 +184,13 @@ impl World {
         }
         self.env.note(format_args!("fault {fault:?}"));
         match fault {
-            Fault::ClockStoodStill | Fault::ClockJumped | Fault::ClockWentBack | Fault::Reconfigured => {
+            Fault::ClockStoodStill
+            | Fault::ClockJumped
+            | Fault::ClockWentBack
+            | Fault::Reconfigured
+            | Fault::RoleGivenUp
+            | Fault::SnapshotBegunUnasked
+            | Fault::StaleKeyUsed => {
                 self.env.journal.count(fault);
                 self.strike_host(fault);
             }
@@ -180,6 +211,12 @@ impl World {
     fn strike_host(&mut self, fault: Fault) {
         let (now, until) = (self.env.now, self.env.now + self.env.rng.scaled_millis(10..=10_000));
         let by = self.env.rng.scaled_millis(1..=100_000);
+        match fault {
+            Fault::RoleGivenUp => return self.host.give_role_up(&mut self.env),
+            Fault::SnapshotBegunUnasked => return self.host.begin_unasked(now),
+            Fault::StaleKeyUsed => return self.host.use_stale_keys(&mut self.env),
+            _ => {}
+        }
         let clock = self.host.clock_mut();
         match fault {
             Fault::ClockStoodStill => clock.freeze(now, until),
@@ -196,7 +233,11 @@ impl World {
             config = options::config(&mut self.env.rng, self.replicas.len());
         } else {
             config.backlog_capacity = config.backlog_capacity.div_ceil(3);
-            config.output_limit.hard = config.output_limit.hard.map(|hard| hard.div_ceil(3));
+            let limit = &mut config.output_limit;
+            limit.hard = limit.hard.map(|hard| hard.div_ceil(3));
+            limit.soft = limit.soft.map(|soft| SoftLimit { bytes: soft.bytes.div_ceil(3), ..soft });
+            config.max_transfers = config.max_transfers.div_ceil(3);
+            config.resume_pins.bytes /= 3;
         }
         self.host.reconfigure(config, &mut self.env);
     }
@@ -210,6 +251,7 @@ impl World {
             Fault::AckRepeated => return replica.play(Trick::Repeat),
             Fault::AckBackwards => return replica.play(Trick::GoBack),
             Fault::AckAhead => return replica.play(Trick::RunAhead),
+            Fault::DiskAhead => return replica.play(Trick::DiskAhead),
             Fault::AskedAstray => return replica.ask_astray(env),
             Fault::StateOlder if !replica.has_saved() => return replica.save(),
             Fault::CutInStream => {
@@ -224,6 +266,7 @@ impl World {
         match fault {
             Fault::Paused => replica.pause(until),
             Fault::Mute => replica.mute(until),
+            Fault::DiskStuck => replica.stick_disk(until),
             Fault::StateLost => replica.lose_state(until, env),
             Fault::StateOlder => replica.restore_state(until, env),
             Fault::Clogged => {
@@ -240,14 +283,16 @@ impl World {
         self.env.is_calm = true;
         self.env.network.heal(GOOD_SHAPE, self.env.now);
         self.env.options.shape = GOOD_SHAPE;
-        self.host.calm(self.env.now);
+        self.host.calm(&mut self.env);
         for replica in &mut self.replicas {
             replica.calm(self.env.now);
         }
         let mut config = self.host.config().clone();
         config.max_replicas = config.max_replicas.max(64);
         // Lower than a few heartbeats, it drops everyone with each of them.
-        config.output_limit.hard = config.output_limit.hard.map(|hard| hard.max(500));
+        let limit = &mut config.output_limit;
+        limit.hard = limit.hard.map(|hard| hard.max(500));
+        limit.soft = limit.soft.map(|soft| SoftLimit { bytes: soft.bytes.max(500), ..soft });
         // A byte per round trip would take longer than anybody waits.
         config.max_send = config.max_send.max(10_000);
         // A quiet minute is to be a quick one.
@@ -262,6 +307,7 @@ impl World {
     fn settle(&mut self) {
         let config = self.host.config();
         let longest = config.replica_timeout + config.snapshot_timeout + Duration::from_secs(30);
+        let longest = longest + config.sync_backoff.map_or(Duration::ZERO, |backoff| backoff.most);
         let deadline = self.env.now + 3 * longest;
         // What connections that are gone still have to say is said within a second.
         let soonest = self.env.now + Duration::from_secs(1);
@@ -293,7 +339,7 @@ impl World {
 }
 
 /// The faults that strike by themselves, from time to time.
-const STRIKING: [Fault; 22] = [
+const STRIKING: [Fault; 27] = [
     // More often than the others.
     Fault::CutInStream,
     Fault::CutInStream,
@@ -317,4 +363,9 @@ const STRIKING: [Fault; 22] = [
     Fault::ClockJumped,
     Fault::ClockWentBack,
     Fault::Reconfigured,
+    Fault::RoleGivenUp,
+    Fault::SnapshotBegunUnasked,
+    Fault::StaleKeyUsed,
+    Fault::DiskAhead,
+    Fault::DiskStuck,
 ];

@@ -1,4 +1,4 @@
-use headwater::{AttachError, BacklogReport, FullReason, Report, Timestamp, Wanted};
+use headwater::{AttachError, BacklogReport, FullReason, OutputLimit, SoftLimit, Timestamp, Wanted};
 
 use super::Host;
 use crate::env::Env;
@@ -14,10 +14,11 @@ impl Host {
         let report = self.primary.report(self.clock.latest());
         assert_eq!(report.end.get(), env.model.end() as u64, "the stream ends where the model's does");
         assert_eq!(report.id, env.model.id(), "S6: the id changes where it must");
-        let mut expected = self.expected;
-        expected.dropped_by_limit = report.counters.dropped_by_limit;
-        expected.sent_bytes = report.counters.sent_bytes;
-        assert_eq!(report.counters, expected, "requests are counted");
+        assert_eq!(report.counters, self.expected, "requests and bytes are counted");
+        self.check_gate(env);
+        assert_eq!(report.waiters, self.waits.len(), "L2: those who wait are those who are known to");
+        self.check_wakes();
+        self.note_wish();
         self.check_replicas(&report);
         match &report.backlog {
             Some(backlog) => self.check_backlog(backlog, env),
@@ -47,13 +48,23 @@ impl Host {
             (self.largest_chunk, self.smallest_chunk) = (0, usize::MAX);
             (self.most_kept, self.largest_unit) = (0, 0);
         }
-        let reaches_to = self.end().saturating_sub(self.config().backlog_capacity);
-        self.may_be_lost = self.may_be_lost.max(reaches_to);
+        self.note_reach(self.end());
         let kept = report.backlog.map_or(0, |backlog| backlog.len);
         self.most_kept = self.most_kept.max(usize::try_from(kept).expect("runs are short"));
         if was_kept && !self.is_kept && self.has_expired() {
             env.journal.count(Fault::BacklogExpired);
         }
+        if !self.is_kept {
+            self.pins.clear();
+        }
+        self.judge_output(self.end());
+        self.enforce_pins(self.end());
+    }
+
+    /// At this end of the stream, what is before the capacity may go.
+    pub(super) fn note_reach(&mut self, end: usize) {
+        let reaches_to = end.saturating_sub(self.config().backlog_capacity);
+        self.may_be_lost = self.may_be_lost.max(reaches_to);
     }
 
     /// Whoever is late is gone once the primary was told the time.
@@ -66,10 +77,12 @@ impl Host {
         assert!(!self.is_kept || !self.has_expired(), "R18: the backlog outlives its time");
     }
 
-    /// B3: the hard limit as it acts.
-    pub(super) fn effective_limit(&self) -> Option<u64> {
-        let config = self.config();
-        config.output_limit.hard.map(|hard| hard.max(config.backlog_capacity as u64))
+    /// B3: the limits as they act, not lower than the capacity.
+    pub(super) fn effective_limit(&self) -> OutputLimit {
+        let (OutputLimit { hard, soft }, capacity) =
+            (self.config().output_limit, self.config().backlog_capacity as u64);
+        let soft = soft.map(|soft| SoftLimit { bytes: soft.bytes.max(capacity), ..soft });
+        OutputLimit { hard: hard.map(|hard| hard.max(capacity)), soft }
     }
 
     /// The reason for a snapshot, by the rules of the wire; `None` if it may resume.
@@ -86,7 +99,7 @@ impl Host {
         let Some(backlog) = report.backlog else { return Some(FullReason::NoBacklog) };
         // In the wire's numbers: the next byte wanted, and the first one that is there.
         let (next, first, past) = (offset.get() + 1, backlog.start.get() + 1, report.end.get() + 1);
-        let limit = self.effective_limit().map(|hard| report.backlog_capacity as u64 + hard - 1);
+        let limit = self.effective_limit().hard.map(|hard| report.backlog_capacity as u64 + hard - 1);
         if next > past {
             Some(FullReason::InFuture { end: report.end })
         } else if next < first {
@@ -114,7 +127,8 @@ impl Host {
     /// Offsets at which the answer to a PSYNC changes: the oldest byte kept, the end, and the furthest that anybody
     /// may be behind. The former two matter most.
     fn edges(&self, start: usize) -> Vec<usize> {
-        let furthest = self.effective_limit().map(|hard| self.config().backlog_capacity as u64 + hard - 1);
+        let furthest =
+            self.effective_limit().hard.map(|hard| self.config().backlog_capacity as u64 + hard - 1);
         let furthest = furthest.and_then(|furthest| usize::try_from(furthest).ok());
         let furthest = furthest.and_then(|furthest| self.end().checked_sub(furthest));
         let mut edges = vec![start, start, start, self.end()];
@@ -127,26 +141,6 @@ impl Host {
         idle.zip(self.config().backlog_ttl).is_some_and(|(idle, ttl)| idle > ttl)
     }
 
-    fn check_replicas(&self, report: &Report) {
-        assert_eq!(report.replicas.len(), self.attached().count(), "who is attached is reported");
-        let end = self.end();
-        for (link, replica) in self.attached() {
-            let reported = report.replicas.iter().find(|reported| reported.replica == replica);
-            let reported = reported.unwrap_or_else(|| panic!("{replica} went without an event"));
-            let unsent = link.account.sent.map_or(0, |sent| end - sent);
-            assert_eq!(reported.unsent, unsent as u64, "S1: {replica} is where the host left it");
-            let acked = reported.acked.map(|acked| acked.get());
-            assert_eq!(
-                acked,
-                link.account.acked.map(|acked| acked as u64),
-                "S8: {replica} acknowledged that"
-            );
-            let charged = link.charged(end).unwrap_or(0) as u64;
-            let within = self.effective_limit().is_none_or(|limit| charged < limit);
-            assert!(within, "B3: {replica} has {charged} bytes unsent, over the limit");
-        }
-    }
-
     /// B1 and B2: no less is kept than was promised, and no more than is needed.
     fn check_backlog(&mut self, backlog: &BacklogReport, env: &mut Env) {
         let [start, len] = [backlog.start.get(), backlog.len];
@@ -154,9 +148,8 @@ impl Host {
         let (end, capacity) = (self.end(), self.config().backlog_capacity);
         env.edges = self.edges(start);
         assert_eq!(start + len, end, "what is kept reaches to the end");
-        assert!(start <= self.may_be_lost, "B2: less is kept than the capacity");
-        let slowest = self.attached().filter_map(|(link, _)| link.account.sent).min().unwrap_or(end);
-        assert!(start <= slowest, "S1: bytes yet to be sent are gone");
+        assert!(start <= self.surely_kept_from(end), "S1, B2: less is kept than was promised");
+        let slowest = self.needed_from(end);
 
         let chunk = (capacity / 16).clamp(64, 64 << 10);
         self.largest_chunk = self.largest_chunk.max(chunk);

@@ -8,21 +8,34 @@ pub(crate) struct Clock {
     ahead: Duration,
     /// What it tells while it stands still, and until when it does.
     frozen: Option<(Timestamp, Duration)>,
-    /// By how much the next time told is too early.
+    /// By how much the time told is too early, from the next step in which it is told to the end of that.
     backward: Duration,
+    was_told: bool,
     latest: Timestamp,
 }
 
 impl Clock {
+    /// The time to be told to the primary, with a call that follows.
     pub(crate) fn read(&mut self, now: Duration) -> Timestamp {
-        let told = match self.frozen {
-            Some((at, until)) if now < until => at,
-            _ => Timestamp::from_origin(now + self.ahead),
-        };
-        let told = told.since_origin().saturating_sub(std::mem::take(&mut self.backward));
+        self.was_told = true;
+        let told = self.face(now).since_origin().saturating_sub(self.backward);
         let told = Timestamp::from_origin(told);
         self.latest = self.latest.max(told);
         told
+    }
+
+    /// The host looks at what is due by itself before each step, so no time passes within one.
+    pub(crate) fn end_step(&mut self) {
+        if std::mem::take(&mut self.was_told) {
+            self.backward = Duration::ZERO;
+        }
+    }
+
+    fn face(&self, now: Duration) -> Timestamp {
+        match self.frozen {
+            Some((at, until)) if now < until => at,
+            _ => Timestamp::from_origin(now + self.ahead),
+        }
     }
 
     /// The latest time told: a clock that goes back counts as one that stands still.
@@ -37,7 +50,7 @@ impl Clock {
     }
 
     pub(crate) fn freeze(&mut self, now: Duration, until: Duration) {
-        self.frozen = Some((self.read(now), until));
+        self.frozen = Some((self.face(now), until));
     }
 
     pub(crate) fn thaw(&mut self) {

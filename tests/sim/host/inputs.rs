@@ -5,6 +5,8 @@ use headwater::{
 };
 
 use super::Host;
+use super::departures::Departure;
+use super::snapshots::Making;
 use crate::env::Env;
 use crate::fault::Fault;
 use crate::network::{Connection, End, Read};
@@ -35,9 +37,9 @@ impl Host {
         match (args.as_slice(), link.replica) {
             ([], Some(replica)) => {
                 let now = self.clock.read(env.now);
-                if self.primary.handle_alive(replica, now).is_ok() {
-                    link.account.heard = self.clock.latest();
-                }
+                let is_alive = self.primary.handle_alive(replica, now).is_ok();
+                assert_eq!(is_alive, link.is_live(), "S10: {replica} is gone exactly if it was dropped");
+                link.account.heard = self.clock.latest();
             }
             ([b"REPLCONF", options @ ..], replica) => {
                 match (wire::replconf(options, &mut link.peer).expect("replicas speak well"), replica) {
@@ -56,25 +58,41 @@ impl Host {
 
     /// S8: an ack counts exactly when it tells no more than was lent on this connection.
     fn take_ack(&mut self, connection: Connection, replica: ReplicaKey, ack: Ack, env: &mut Env) {
+        let end = self.end();
         let Some(link) = self.links.get_mut(&connection) else { return };
         let now = self.clock.read(env.now);
         let applied = usize::try_from(ack.applied.get()).expect("replicas stay near the truth");
-        let account = &mut link.account;
+        let fsynced = ack.fsynced.map(|at| usize::try_from(at.get()).expect("replicas stay near the truth"));
+        let (is_live, account) = (link.is_live(), &mut link.account);
         match self.primary.handle_ack(replica, ack, now) {
             Ok(()) => {
                 account.heard = self.clock.latest();
                 assert!(applied <= account.lent, "S8: {applied} was acknowledged, {} lent", account.lent);
                 account.acked = account.acked.max(Some(applied));
+                account.fsynced = account.fsynced.max(fsynced);
+                assert!(account.fsynced <= account.acked, "S4: more is fsynced than applied");
                 account.awaits_ack = false;
                 if let Some(transfer) = &mut link.transfer {
                     transfer.has_acked = true;
                 }
+                if account.synced_at.take_if(|end| account.acked >= Some(*end)).is_some() {
+                    self.failures.forget(link.peer.port);
+                }
+                self.end_waits_by_acks(env);
             }
             Err(AckError::Dropped { reason: DropReason::AckBeyondLent { .. }, .. }) => {
                 assert!(applied > account.lent, "S8: {applied} of {} was refused", account.lent);
+                self.depart(connection, Departure::Lied, end);
+            }
+            Err(AckError::Dropped { reason: DropReason::FsyncedBeyondApplied { .. }, .. }) => {
+                assert!(
+                    fsynced > account.acked.max(Some(applied)),
+                    "S4: {fsynced:?} of {applied} was refused"
+                );
+                self.depart(connection, Departure::LiedOfItsDisk, end);
             }
             // It was dropped, and its event is yet to be taken.
-            Err(AckError::Gone(_)) if !self.is_drained => {}
+            Err(AckError::Gone(_)) if !is_live => {}
             Err(error) => panic!("{error}"),
         }
     }
@@ -83,7 +101,7 @@ impl Host {
     fn attach(&mut self, connection: Connection, wanted: Wanted, env: &mut Env) {
         let now = self.clock.read(env.now);
         let expected = self.expected_answer(wanted);
-        let attached_before = self.attached().count();
+        let (attached_before, surely_resumes) = (self.attached().count(), self.surely_resumes(wanted, env));
         let Some(link) = self.links.get_mut(&connection) else { return };
         let attached = match self.primary.attach(wanted, link.peer.clone(), now) {
             Ok(attached) => attached,
@@ -98,20 +116,35 @@ impl Host {
         assert_eq!(attached.replica.tag(), self.links[&connection].peer.tag, "the key bears the host's tag");
         self.observe(env);
         self.idle_since = None;
+        self.note_arrival(connection);
         match (attached.answer, expected) {
             (Answer::Continue { from, id }, None) => {
+                self.check_continue(wanted, env);
                 let from = usize::try_from(from.get()).expect("runs are short");
                 self.on_continue(connection, attached.replica, id, from, env);
             }
             (Answer::Full(reason), Some(expected)) => {
                 assert_eq!(reason, expected, "a snapshot, but not for this reason");
+                assert!(!surely_resumes, "L4 or L6: {wanted:?} was promised to be kept, and is not resumed");
+                self.note_gap(reason);
                 self.expected.sync_full += 1;
                 self.expected.sync_partial_err += u64::from(wanted != Wanted::Everything);
                 count_refusal(reason, env);
                 self.on_full(connection, attached.replica, env);
             }
-            (answer, expected) => panic!("S2 or L4: {answer:?} to {wanted:?}, where {expected:?} is right"),
+            (answer, expected) => {
+                panic!("S2, L4 or L6: {answer:?} to {wanted:?}, where {expected:?} is right")
+            }
         }
+        self.judge_output(self.end());
+    }
+
+    fn note_arrival(&mut self, connection: Connection) {
+        self.arrivals += 1;
+        let Some(link) = self.links.get_mut(&connection) else { return };
+        link.account.arrival = self.arrivals;
+        let port = link.peer.port;
+        self.release_pin(port);
     }
 
     fn on_continue(
@@ -126,13 +159,15 @@ impl Host {
         assert!(!env.model.has_parted(), "S6: nobody resumes a history that the data has left");
         env.journal.count(Fault::Resumed);
         self.expected.sync_partial_ok += 1;
-        let credited_to = (from + self.config().backlog_capacity).min(self.end());
+        let end = self.end();
+        let credited_to = (from + self.config().backlog_capacity).min(end);
         let Some(link) = self.links.get_mut(&connection) else { return };
         link.replica = Some(replica);
         link.account.is_online = true;
         link.account.heard = self.clock.latest();
-        link.account.credited_to = credited_to;
+        (link.account.credited_to, link.account.resumed_to) = (credited_to, end);
         link.start_at(from);
+        self.waits.acks_wanted |= self.waits.len() > 0;
         wire::put_continue(&mut link.output, id, &link.peer);
     }
 
@@ -143,11 +178,28 @@ impl Host {
         let joined = joined.expect("who was attached is reported");
         let Some(link) = self.links.get_mut(&connection) else { return };
         link.replica = Some(replica);
+        self.note_held_back(connection, joined.held_back, env);
         if joined.state != ReplicaState::WaitingForSnapshot {
             env.journal.count(Fault::SnapshotJoinedLate);
             let unsent = usize::try_from(joined.unsent).expect("runs are short");
             let cut = env.model.end().checked_sub(unsent).expect("no more is unsent than was written");
-            link.start_at(cut);
+            self.join(connection, cut, env);
+        }
+    }
+
+    /// R73: it shares the latest snapshot of that cut which it can.
+    fn join(&mut self, connection: Connection, cut: usize, env: &mut Env) {
+        let takes_end_mark = self.links[&connection].peer.takes_end_mark;
+        let is_joinable = |making: &&Making| {
+            // One that nobody needs any more is over, though that may be yet to be told.
+            making.is_joinable(cut, takes_end_mark) && self.is_shared(making.key())
+        };
+        let shared = self.snapshots.values().rev().find(is_joinable);
+        let shared = shared.expect("R73: it shares a snapshot that it can receive");
+        let (snapshot, is_ready, now) = (shared.key(), shared.is_ready, self.now());
+        self.start_sync(connection, snapshot, cut, env);
+        if let Some(link) = self.links.get_mut(&connection).filter(|_| is_ready) {
+            (link.account.is_receiving, link.account.progress) = (true, now);
         }
     }
 

@@ -3,8 +3,10 @@ use std::time::Duration;
 
 use bytes::Buf;
 use headwater::wire::{CommandLimits, CommandReader};
-use headwater::{Batch, Peer, Primary, ReplicaKey, Sent, Tag, Timestamp};
+use headwater::{Batch, Peer, Primary, ReplicaKey, Sent, SnapshotKey, Tag, Timestamp};
 
+use super::clock::Clock;
+use super::departures::Departure;
 use super::snapshots::Transfer;
 use crate::env::Env;
 use crate::fault::Fault;
@@ -43,7 +45,24 @@ pub(super) struct Account {
     pub(super) credited_to: usize,
     pub(super) lent: usize,
     pub(super) acked: Option<usize>,
+    pub(super) fsynced: Option<usize>,
+    /// Where its part of the stream began.
+    pub(super) began_at: usize,
+    /// Where the stream ended as it resumed: when what is before entered may be forgotten.
+    pub(super) resumed_to: usize,
+    /// Its place among all that ever attached.
+    pub(super) arrival: u64,
+    /// The snapshot that it shares, or shared.
+    pub(super) snapshot: Option<SnapshotKey>,
+    /// From when its snapshot is ready until it is sent.
+    pub(super) is_receiving: bool,
     pub(super) is_online: bool,
+    /// What it has to acknowledge for its sync to have succeeded, once it has its snapshot.
+    pub(super) synced_at: Option<usize>,
+    /// Since when it is over the soft limit.
+    pub(super) over_since: Option<Timestamp>,
+    /// The primary has dropped it, and the event is yet to be taken.
+    pub(super) departure: Option<Departure>,
     /// It waits behind an end mark for the first ack.
     pub(super) awaits_ack: bool,
     /// The last word from it, or that it came online.
@@ -87,17 +106,22 @@ impl Link {
 
     /// Since when nothing came of it that counts in its stage.
     pub(super) fn silent_since(&self) -> Option<Timestamp> {
-        match &self.transfer {
-            Some(_) => Some(self.account.progress),
-            None => self.account.is_online.then_some(self.account.heard),
+        if self.account.is_receiving {
+            return Some(self.account.progress);
         }
+        self.account.is_online.then_some(self.account.heard)
+    }
+
+    /// Whether it is attached, and not dropped.
+    pub(super) fn is_live(&self) -> bool {
+        self.replica.is_some() && self.account.departure.is_none()
     }
 
     /// The primary keeps the stream for it from `at` on.
     pub(super) fn start_at(&mut self, at: usize) {
         let account = &mut self.account;
         account.sent = Some(at);
-        (account.handed_out, account.lent) = (at, at);
+        (account.handed_out, account.lent, account.began_at) = (at, at, at);
         account.credited_to = account.credited_to.max(at);
     }
 
@@ -123,12 +147,12 @@ impl Link {
     }
 
     /// Sends what the primary has for it, by the run's way.
-    pub(super) fn send(&mut self, primary: &mut Primary, now: Timestamp, env: &mut Env) -> io::Result<()> {
+    pub(super) fn send(&mut self, primary: &mut Primary, clock: &mut Clock, env: &mut Env) -> io::Result<()> {
         let Some(replica) = self.replica else { return Ok(()) };
         match env.options.sending {
-            Sending::WriteTo => self.send_by_write_to(replica, primary, now, env),
-            Sending::Batches => self.send_by_batch(replica, primary, now, env),
-            Sending::ByHand => self.send_by_hand(replica, primary, now, env),
+            Sending::WriteTo => self.send_by_write_to(replica, primary, clock, env),
+            Sending::Batches => self.send_by_batch(replica, primary, clock, env),
+            Sending::ByHand => self.send_by_hand(replica, primary, clock, env),
         }
     }
 
@@ -136,18 +160,20 @@ impl Link {
         &mut self,
         replica: ReplicaKey,
         primary: &mut Primary,
-        now: Timestamp,
+        clock: &mut Clock,
         env: &mut Env,
     ) -> io::Result<()> {
+        let now = clock.read(env.now);
         let mut socket = Socket { link: self, env, failed: None };
         let sent = primary.write_to(replica, &mut socket, now);
-        if let Some(kind) = socket.failed {
+        let failed = socket.failed;
+        self.account.sent = self.account.sent.map(|_| self.account.handed_out);
+        self.account.lent = self.account.lent.max(self.account.handed_out);
+        if let Some(kind) = failed {
             return Err(kind.into());
         }
         let sent = sent.expect("the writer failed, or the replica is attached");
         self.is_ready = sent == Sent::Blocked;
-        self.account.sent = self.account.sent.map(|_| self.account.handed_out);
-        self.account.lent = self.account.lent.max(self.account.handed_out);
         Ok(())
     }
 
@@ -155,11 +181,12 @@ impl Link {
         &mut self,
         replica: ReplicaKey,
         primary: &mut Primary,
-        now: Timestamp,
+        clock: &mut Clock,
         env: &mut Env,
     ) -> io::Result<()> {
         if self.batch.is_none() {
             self.is_ready = false;
+            let now = clock.read(env.now);
             let Some(batch) = primary.take_batch(replica, now).expect("it is attached") else {
                 return Ok(());
             };
@@ -178,7 +205,7 @@ impl Link {
             self.batch = Some(batch);
             return written;
         }
-        primary.handle_batch_written(batch, now);
+        primary.handle_batch_written(batch, clock.read(env.now));
         self.account.sent = Some(self.account.handed_out);
         written
     }
@@ -187,7 +214,7 @@ impl Link {
         &mut self,
         replica: ReplicaKey,
         primary: &mut Primary,
-        now: Timestamp,
+        clock: &mut Clock,
         env: &mut Env,
     ) -> io::Result<()> {
         self.is_ready = false;
@@ -197,6 +224,7 @@ impl Link {
         let before = self.account.handed_out;
         let written = self.write_from(&mut reader, env);
         let count = self.account.handed_out - before;
+        let now = clock.read(env.now);
         let sent = primary.handle_sent(replica, count, now).expect("no more was sent than lent");
         self.is_ready = sent == Sent::Partly;
         self.account.sent = Some(self.account.handed_out);
@@ -226,6 +254,28 @@ impl Link {
         env.journal.output(&bytes[..count]);
         self.account.handed_out += count;
         Ok(count)
+    }
+}
+
+impl Account {
+    /// Whether it waits for a snapshot to begin.
+    pub(super) fn waits(&self) -> bool {
+        self.sent.is_none()
+    }
+
+    /// Whether its snapshot is being made.
+    pub(super) fn is_preparing(&self) -> bool {
+        self.is_in_transfer() && !self.is_receiving
+    }
+
+    /// Whether its snapshot is being made or sent.
+    pub(super) fn is_in_transfer(&self) -> bool {
+        self.sent.is_some() && !self.is_online
+    }
+
+    /// Whether its sync has begun, and may still fail.
+    pub(super) fn is_syncing(&self) -> bool {
+        self.is_in_transfer() || self.synced_at.is_some()
     }
 }
 

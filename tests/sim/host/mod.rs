@@ -2,28 +2,47 @@
 //! events, then sleep until `poll_timeout`. Beside it keeps its own account of what must be true by then.
 
 mod checks;
+mod clients;
 mod clock;
+mod deadlines;
+mod departures;
 mod events;
+mod failures;
+mod gate;
 mod inputs;
 mod link;
+mod pins;
+mod reported;
+mod resumes;
 mod snapshots;
+mod stale;
+mod syncs;
+mod waits;
+mod wishes;
 mod writes;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headwater::{
-    Batch, Config, Counters, Detach, Primary, ReplicaKey, ReplicationId, SnapshotKey, Timestamp,
+    Batch, Config, Counters, Detach, Primary, ReplicaKey, ReplicationId, SnapshotKey, Timestamp, WaiterKey,
 };
 
 use crate::env::Env;
 use crate::fault::Fault;
 use crate::model::Store;
 use crate::network::{Connection, End};
+use crate::options::Options;
+use clients::Client;
 use clock::Clock;
+use departures::Departure;
+use failures::Failures;
 use link::Link;
+use pins::Pin;
 use snapshots::Making;
+use waits::Waits;
 
+pub(crate) use resumes::Syncs;
 pub(crate) use writes::Write;
 
 #[derive(Debug)]
@@ -48,8 +67,32 @@ pub(crate) struct Host {
     is_drained: bool,
     /// Until when the inputs of a batch may come; zero between two.
     batch_until: Duration,
-    /// A write has broken the history, and its events are yet to be taken.
-    has_broken: bool,
+    pins: Vec<Pin>,
+    failures: Failures,
+    clients: Vec<Client>,
+    waits: Waits,
+    /// Numbers waits.
+    client_tags: u64,
+    /// When its own disk syncs next, if it has one.
+    syncs_at: Option<Duration>,
+    /// Keys that are nobody's any more.
+    stale: Vec<ReplicaKey>,
+    over: Vec<WaiterKey>,
+    /// Snapshots that are over.
+    finished: Vec<SnapshotKey>,
+    /// Since when somebody may be given a snapshot, and the host was not asked for it.
+    wanted_since: Option<Timestamp>,
+    /// Syncs that were found to have failed when their replicas were back already.
+    failed_behind: u64,
+    /// Syncs that were cut short, and requests from before what the backlog covers.
+    failed_syncs: u64,
+    gaps: u64,
+    /// When what follows an offset entered the stream.
+    entered: Vec<(usize, Timestamp)>,
+    /// How many have attached.
+    arrivals: u64,
+    /// As the host was told.
+    is_gate_open: bool,
     /// Bytes before it may be gone from the backlog: at some time the capacity did not reach so far back.
     may_be_lost: usize,
     /// Of all capacities that the backlog has had.
@@ -61,7 +104,8 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(config: Config, id: ReplicationId) -> Self {
+    pub(crate) fn new(options: &Options, id: ReplicationId) -> Self {
+        let config = options.config.clone();
         let primary = Primary::new(config, id, Timestamp::default()).expect("options are drawn to be valid");
         Self {
             primary,
@@ -76,9 +120,24 @@ impl Host {
             expected: Counters::default(),
             idle_since: None,
             is_kept: false,
-            is_drained: true,
+            is_drained: false,
             batch_until: Duration::ZERO,
-            has_broken: false,
+            pins: Vec::new(),
+            failures: Failures::default(),
+            clients: (0..options.clients).map(|_| Client::default()).collect(),
+            waits: Waits::default(),
+            client_tags: 0,
+            syncs_at: options.has_disk.then_some(Duration::ZERO),
+            stale: Vec::new(),
+            over: Vec::new(),
+            finished: Vec::new(),
+            wanted_since: None,
+            failed_behind: 0,
+            failed_syncs: 0,
+            gaps: 0,
+            entered: Vec::new(),
+            arrivals: 0,
+            is_gate_open: true,
             may_be_lost: 0,
             largest_chunk: 0,
             smallest_chunk: 0,
@@ -93,7 +152,7 @@ impl Host {
         let stray = self.strays.iter().map(|(_, at)| *at).min();
         let making = self.snapshots.values().filter_map(Making::due).min();
         let snapshot = [making, self.begins_at].into_iter().flatten().min().filter(|_| self.is_drained);
-        [wakes_at, stray, snapshot, self.supplies_at].into_iter().flatten().min()
+        [wakes_at, stray, snapshot, self.supplies_at, self.syncs_at].into_iter().flatten().min()
     }
 
     /// When each connection has something for it to do.
@@ -115,6 +174,7 @@ impl Host {
         self.wake(env);
         self.supply_id(env);
         self.return_strays(env);
+        self.sync_disk(env);
         if self.is_drained {
             self.begin_snapshot(env);
             self.finish_snapshots(env);
@@ -135,6 +195,7 @@ impl Host {
     /// Takes the events, unless the host is so slow that more inputs come into the same batch.
     pub(crate) fn end_batch(&mut self, env: &mut Env) {
         self.is_drained = false;
+        self.lose_untold_client(env);
         if self.batch_until.is_zero() && !env.is_calm && env.rng.chance(10) {
             self.batch_until = env.now + env.rng.scaled_millis(0..=50);
         }
@@ -152,8 +213,14 @@ impl Host {
         self.drain(env);
         let (now, before) = (self.clock.read(env.now), self.end());
         self.primary.reconfigure(config, now).expect("options are drawn to be valid");
-        self.note_heartbeat(before, env);
-        self.observe(env);
+        self.wanted_since = None;
+        self.note_reach(before);
+        if self.config().sync_backoff.is_none() {
+            self.failures.clear();
+        }
+        self.judge_output(before);
+        self.enforce_pins(before);
+        self.on_woken(before, env);
         self.drain(env);
     }
 
@@ -174,7 +241,10 @@ impl Host {
         let end = self.end();
         let served =
             self.attached().filter(|(link, _)| link.account.is_online && link.account.acked == Some(end));
-        served.count() == replicas && self.attached().count() == replicas && self.snapshots.is_empty()
+        self.waits.len() == 0
+            && served.count() == replicas
+            && self.attached().count() == replicas
+            && self.snapshots.is_empty()
     }
 
     /// What a cut of this connection would be a cut of; `None` if the host is done with it.
@@ -192,10 +262,17 @@ impl Host {
     }
 
     /// Faults have stopped: nothing takes its time any more.
-    pub(crate) fn calm(&mut self, now: Duration) {
+    pub(crate) fn calm(&mut self, env: &mut Env) {
+        let now = env.now;
+        self.dismiss_hopeless(env);
         self.clock.thaw();
         self.begins_at = self.begins_at.map(|_| now);
         self.supplies_at = self.supplies_at.map(|_| now);
+    }
+
+    /// Begins a snapshot though none may be wanted.
+    pub(crate) fn begin_unasked(&mut self, now: Duration) {
+        self.begins_at = Some(now);
     }
 
     fn end(&self) -> usize {
@@ -212,19 +289,30 @@ impl Host {
             assert!(event.is_none() && self.end() == before, "{event:?} comes before its time");
         }
         assert!(next.is_none_or(|next| next > now), "after handle_timeout({now:?}) comes {next:?}");
-        self.note_heartbeat(before, env);
-        self.observe(env);
+        self.on_woken(before, env);
         self.end_batch(env);
         if self.is_drained && now == self.clock.latest() {
             self.check_deadlines(now);
+            self.check_wish(now);
         }
+    }
+
+    /// The primary was told the time, before which its stream ended at `before`. In this order it does what is due.
+    fn on_woken(&mut self, before: usize, env: &mut Env) {
+        self.end_waits_by_time(env);
+        self.judge_snapshots(before);
+        self.judge_silence(before);
+        self.judge_output(before);
+        self.enforce_pins(before);
+        self.note_heartbeat(before, env);
+        self.observe(env);
     }
 
     /// Between two units the primary puts at most one heartbeat at a time into the stream.
     fn note_heartbeat(&mut self, before: usize, env: &mut Env) {
         if self.end() > before {
-            let heartbeat = self.config().heartbeat.as_ref().expect("nothing else grows by itself");
-            env.model.append(&heartbeat.payload, self.store.digest());
+            let heartbeat = self.config().heartbeat.clone().expect("nothing else grows by itself");
+            self.enter(&heartbeat.payload, env);
         }
     }
 
@@ -237,9 +325,8 @@ impl Host {
     }
 
     fn return_strays(&mut self, env: &mut Env) {
-        let now = self.clock.read(env.now);
         for (batch, _) in self.strays.extract_if(.., |(_, at)| *at <= env.now) {
-            self.primary.handle_batch_written(batch, now);
+            self.primary.handle_batch_written(batch, self.clock.read(env.now));
         }
     }
 
@@ -248,19 +335,19 @@ impl Host {
         let Some(link) = self.links.get(&connection) else { return };
         if let Some(replica) = link.replica {
             let now = self.clock.read(env.now);
-            let (how, count) = if env.rng.chance(50) {
-                (Detach::Clean, &mut self.expected.detached_clean)
+            let (how, departure, count) = if env.rng.chance(50) {
+                (Detach::Clean, Departure::Clean, &mut self.expected.detached_clean)
             } else {
-                (Detach::Lost, &mut self.expected.detached_lost)
+                (Detach::Lost, Departure::Lost, &mut self.expected.detached_lost)
             };
             self.primary.detach(replica, how, now).expect("it is attached, or its end was not told yet");
             *count += 1;
+            let end = self.end();
+            self.depart(connection, departure, end);
         }
         let Some(link) = self.links.remove(&connection) else { return };
+        self.stale.extend(link.replica);
         env.network.close(connection, End::Primary, env.now);
-        if link.replica.is_some() {
-            self.note_departure();
-        }
         self.keep_stray(link, env);
     }
 
@@ -271,18 +358,12 @@ impl Host {
         }
     }
 
-    fn note_departure(&mut self) {
-        if self.attached().next().is_none() {
-            self.idle_since = Some(self.clock.latest());
-        }
-    }
-
     fn send(&mut self, connection: Connection, env: &mut Env) {
         let Some(link) = self.links.get_mut(&connection) else { return };
         let lost = match link.write_output(env) {
             Ok((written, is_done)) => {
                 if written > 0 {
-                    self.note_progress(connection, env);
+                    self.note_progress(connection, written, env);
                 }
                 is_done && self.send_stream(connection, env).is_err()
             }
@@ -295,12 +376,27 @@ impl Host {
 
     fn send_stream(&mut self, connection: Connection, env: &mut Env) -> std::io::Result<()> {
         self.end_transfer(connection, env);
-        let now = self.clock.read(env.now);
         let Some(link) = self.links.get_mut(&connection) else { return Ok(()) };
-        link.send(&mut self.primary, now, env)
+        let before = link.account.sent;
+        let sent = link.send(&mut self.primary, &mut self.clock, env);
+        self.expected.sent_bytes +=
+            link.account.sent.zip(before).map_or(0, |(now, before)| now - before) as u64;
+        self.judge_output(self.end());
+        sent
     }
 
+    /// The latest time that the primary was told.
+    fn now(&self) -> Timestamp {
+        self.clock.latest()
+    }
+
+    /// Those whom the host has not been told of as dropped.
     fn attached(&self) -> impl Iterator<Item = (&Link, ReplicaKey)> {
         self.links.values().filter_map(|link| Some((link, link.replica?)))
+    }
+
+    /// Those who are not dropped.
+    fn live(&self) -> impl Iterator<Item = (&Link, ReplicaKey)> {
+        self.attached().filter(|(link, _)| link.is_live())
     }
 }

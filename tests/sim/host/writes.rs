@@ -1,6 +1,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use headwater::{Sink, Unit, wire};
+use headwater::{Sink, Unit, WriteRefused, wire};
 
 use super::Host;
 use crate::env::Env;
@@ -40,23 +40,28 @@ impl Host {
     /// Writes a few units, then takes the events.
     pub(crate) fn write(&mut self, writes: &[Write], env: &mut Env) {
         for write in writes {
-            let mut store = self.store.clone();
-            let content = self.compose(*write, &mut store, env);
-            let len: usize = content.puts.iter().map(Vec::len).sum();
-            let taken_back: usize = content.taken_back.iter().map(Vec::len).sum();
-            self.largest_unit = self.largest_unit.max(len).max(taken_back);
-            env.note(format_args!("write {write:?} of {len} bytes at {}", self.end()));
-            match write {
-                Write::Append => self.append(&content.puts.concat(), store, env),
-                _ => self.put(&content, store, env),
-            }
-            self.observe(env);
+            self.put_one(*write, env);
         }
         self.end_batch(env);
     }
 
+    pub(super) fn put_one(&mut self, write: Write, env: &mut Env) {
+        let mut store = self.store.clone();
+        let content = self.compose(write, &mut store, env);
+        let len: usize = content.puts.iter().map(Vec::len).sum();
+        let taken_back: usize = content.taken_back.iter().map(Vec::len).sum();
+        self.largest_unit = self.largest_unit.max(len).max(taken_back);
+        env.note(format_args!("write {write:?} of {len} bytes at {}", self.end()));
+        match write {
+            Write::Append => self.append(&content.puts.concat(), store, env),
+            _ => self.put(&content, store, env),
+        }
+        self.observe(env);
+    }
+
     fn put(&mut self, content: &Content, store: Store, env: &mut Env) {
         let now = self.clock.read(env.now);
+        let expected = self.expected_verdict();
         let mut is_wanted = false;
         let apply = |unit: &mut Unit<'_>| {
             is_wanted = unit.is_wanted();
@@ -71,6 +76,11 @@ impl Host {
             }
         };
         let written = catch_unwind(AssertUnwindSafe(|| self.primary.write(now, apply)));
+        if let Ok(Err(WriteRefused::NotEnough(refused))) = written {
+            env.journal.count(Fault::WriteRefused);
+            return assert_eq!(Err(refused), expected, "S9: a write is refused with other figures");
+        }
+        assert_eq!(expected, Ok(()), "S9: a write is let in");
         let end = written.ok().map(|written| written.expect("the stream has room").end);
         let unit = content.puts.concat();
         if content.panics || unit.len() > self.config().max_unit {
@@ -93,7 +103,7 @@ impl Host {
         let has_changed = store != self.store;
         self.store = store;
         if is_wanted && !unit.is_empty() {
-            env.model.append(unit, self.store.digest());
+            self.enter(unit, env);
         } else if has_changed {
             env.journal.count(Fault::WriteNotCounted);
             env.model.part();
@@ -103,7 +113,9 @@ impl Host {
     /// The data has moved on without the stream: nobody stays who could go on from it.
     fn on_broken(&mut self, is_wanted: bool, env: &mut Env) {
         env.model.part();
-        self.has_broken = true;
+        if is_wanted {
+            self.judge_broken(self.end());
+        }
         // An oversized unit that nobody wants goes nowhere, as any other.
         let report = self.primary.report(self.clock.latest());
         assert!(report.replicas.is_empty(), "S6: a broken history has no replicas");
@@ -156,8 +168,9 @@ impl Host {
     fn to_the_limit(&self, store: &mut Store, env: &mut Env) -> Vec<u8> {
         let end = self.end();
         let charged = self.links.values().filter_map(|link| link.charged(end)).max().unwrap_or(0) as u64;
-        let left =
-            self.effective_limit().and_then(|limit| usize::try_from(limit.saturating_sub(charged)).ok());
+        let limit = self.effective_limit();
+        let limit = limit.soft.map(|soft| soft.bytes).filter(|_| env.rng.chance(50)).or(limit.hard);
+        let left = limit.and_then(|limit| usize::try_from(limit.saturating_sub(charged)).ok());
         let most = self.config().max_unit.min(200_000);
         let Some(left) = left.filter(|left| (1..=most).contains(left)) else { return mix(10, store, env) };
         env.journal.count(Fault::UnitToTheLimit);

@@ -10,12 +10,15 @@ use crate::env::Env;
 use crate::fault::Fault;
 use crate::model::Store;
 use crate::network::{Connection, End, Read, Shape};
+use crate::options;
 use session::{Session, Stage};
 
 /// A replica as seen from its primary: it speaks Redis's wire, applies whole units, and resumes from the last one.
 #[derive(Debug)]
 pub(crate) struct Replica {
     name: usize,
+    /// By which, besides its address, the primary knows it again.
+    port: usize,
     /// What it has applied; `None` before its first snapshot, and after it lost its state.
     held: Option<Held>,
     /// An older state, to be restored from.
@@ -27,6 +30,8 @@ pub(crate) struct Replica {
     paused_until: Duration,
     /// Till then it says nothing.
     mute_until: Duration,
+    /// Till then nothing more gets onto its disk.
+    disk_stuck_until: Duration,
     trick: Option<Trick>,
     /// Its next request is not what it holds.
     asks_astray: bool,
@@ -39,6 +44,8 @@ pub(crate) struct Held {
     start: usize,
     log: Vec<u8>,
     pub(crate) store: Store,
+    /// How much of it is on its disk, if it has one.
+    fsynced: Option<usize>,
 }
 
 /// Something wrong to say with the next ack.
@@ -48,18 +55,22 @@ pub(crate) enum Trick {
     Repeat,
     GoBack,
     RunAhead,
+    /// Tells of more on its disk than it has applied.
+    DiskAhead,
 }
 
 impl Replica {
     pub(crate) fn new(name: usize) -> Self {
         Self {
             name,
+            port: 7000 + name,
             held: None,
             saved: None,
             session: None,
             next_turn: Duration::ZERO,
             paused_until: Duration::ZERO,
             mute_until: Duration::ZERO,
+            disk_stuck_until: Duration::ZERO,
             trick: None,
             asks_astray: false,
         }
@@ -106,6 +117,10 @@ impl Replica {
 
     pub(crate) fn mute(&mut self, until: Duration) {
         self.mute_until = until;
+    }
+
+    pub(crate) fn stick_disk(&mut self, until: Duration) {
+        self.disk_stuck_until = until;
     }
 
     pub(crate) fn play(&mut self, trick: Trick) {
@@ -155,7 +170,7 @@ impl Replica {
 
     /// Nothing holds it up any more.
     pub(crate) fn calm(&mut self, now: Duration) {
-        (self.paused_until, self.mute_until) = (now, now);
+        (self.paused_until, self.mute_until, self.disk_stuck_until) = (now, now, now);
         self.next_turn = self.next_turn.min(now + Duration::from_secs(1));
         (self.trick, self.asks_astray) = (None, false);
     }
@@ -169,7 +184,10 @@ impl Replica {
         let connection = env.network.open(shape, wears_out);
         env.note(format_args!("replica {} opens {connection:?}", self.name));
         let mut session = Session::new(connection, env.now);
-        session.say(&["REPLCONF", "listening-port", &format!("{}", 7000 + self.name)]);
+        if env.strikes(Fault::PortChanged, 3) {
+            self.port += 100;
+        }
+        session.say(&["REPLCONF", "listening-port", &self.port.to_string()]);
         // One that takes no end mark is among those of each run, and one that learns no ids.
         let capabilities: &[&str] = match self.name % 3 {
             0 => &["REPLCONF", "capa", "psync2"],
@@ -284,6 +302,7 @@ impl Replica {
         assert!(env.model.agrees(held.id, held.start, &held.log), "S2: it holds other bytes");
         let digest = env.model.digest(held.id, held.end());
         assert_eq!(digest, Some(held.store.digest()), "S2: it holds other data");
+        self.note_truth(env);
         self.session.as_mut().expect("it is connected").stage = Stage::Streaming;
     }
 
@@ -293,7 +312,9 @@ impl Replica {
         let digest = env.model.digest(id, start);
         assert_eq!(digest, Some(store.digest()), "S3: the image is not that of offset {start}");
         env.note(format_args!("replica {} has its snapshot of offset {start}", self.name));
-        self.held = Some(Held { id, start, log: Vec::new(), store });
+        let fsynced = options::has_disk(self.name).then_some(start);
+        self.held = Some(Held { id, start, log: Vec::new(), store, fsynced });
+        self.note_truth(env);
         if let Some(session) = &mut self.session {
             session.stage = Stage::Streaming;
         }
@@ -330,12 +351,13 @@ impl Replica {
     }
 
     /// S5: its log grows by whole units, and its data is the primary's at each.
-    fn end_unit(&mut self, env: &Env) {
+    fn end_unit(&mut self, env: &mut Env) {
         let (Some(session), Some(held)) = (&mut self.session, &mut self.held) else { return };
         if session.transaction.is_some() {
             return;
         }
         held.log.append(&mut session.unit);
+        env.truth.note(session.connection, held.end(), held.fsynced);
         let digest = env.model.digest(held.id, held.end());
         assert_eq!(
             digest,
@@ -344,6 +366,21 @@ impl Replica {
             self.name,
             held.end()
         );
+    }
+
+    /// What it holds as it begins to take the stream, and as its disk gets on.
+    fn note_truth(&self, env: &mut Env) {
+        if let (Some(session), Some(held)) = (&self.session, &self.held) {
+            env.truth.note(session.connection, held.end(), held.fsynced);
+        }
+    }
+
+    fn sync_disk(&mut self, env: &mut Env) {
+        let works = env.now >= self.disk_stuck_until && (env.is_calm || env.rng.chance(60));
+        if let Some(held) = self.held.as_mut().filter(|held| works && held.fsynced.is_some()) {
+            held.fsynced = Some(held.end());
+        }
+        self.note_truth(env);
     }
 
     /// An ack, a sign of life during a snapshot, or giving the primary up.
@@ -362,8 +399,14 @@ impl Replica {
         match session.stage {
             Stage::Idling => self.reconnect(env),
             Stage::Greeting | Stage::Asked { .. } => {}
-            Stage::Streaming => self.acknowledge(env),
-            _ if env.strikes(Fault::AckEarly, 20) => session.acknowledge(0),
+            Stage::Streaming => {
+                self.sync_disk(env);
+                self.acknowledge(env);
+            }
+            _ if env.strikes(Fault::AckEarly, 20) => {
+                env.truth.note(session.connection, 0, None);
+                session.acknowledge(0, None);
+            }
             _ => session.output.put(b"\n"),
         }
     }
@@ -377,22 +420,31 @@ impl Replica {
         if env.now < self.mute_until {
             return;
         }
-        let offset = held.end();
+        let (offset, fsynced) = (held.end(), held.fsynced);
         match self.trick.take() {
-            None => session.acknowledge(offset),
+            None => session.acknowledge(offset, fsynced),
             Some(Trick::Lose) => env.journal.count(Fault::AckLost),
             Some(Trick::Repeat) => {
                 env.journal.count(Fault::AckRepeated);
-                session.acknowledge(offset);
-                session.acknowledge(offset);
+                session.acknowledge(offset, fsynced);
+                session.acknowledge(offset, fsynced);
             }
             Some(Trick::GoBack) => {
                 env.journal.count(Fault::AckBackwards);
-                session.acknowledge(env.rng.scaled(0..=offset));
+                let behind = env.rng.scaled(0..=offset);
+                session.acknowledge(behind, fsynced.map(|at| at.min(behind)));
             }
             Some(Trick::RunAhead) => {
                 env.journal.count(Fault::AckAhead);
-                session.acknowledge(offset + env.rng.scaled(1..=100_000));
+                let ahead = offset + env.rng.scaled(1..=100_000);
+                env.truth.note_claim(session.connection, ahead, fsynced);
+                session.acknowledge(ahead, fsynced);
+            }
+            Some(Trick::DiskAhead) => {
+                env.journal.count(Fault::DiskAhead);
+                // One that was believed to be ahead already is believed again.
+                env.truth.note_claim(session.connection, offset, Some(offset + 1));
+                session.acknowledge(offset, Some(offset + 1));
             }
         }
     }

@@ -73,9 +73,13 @@ impl Session {
         wire::put_command(&mut self.output, words);
     }
 
-    pub(super) fn acknowledge(&mut self, offset: usize) {
+    pub(super) fn acknowledge(&mut self, applied: usize, fsynced: Option<usize>) {
         self.has_acked = true;
-        self.say(&["REPLCONF", "ACK", &offset.to_string()]);
+        let (applied, fsynced) = (applied.to_string(), fsynced.map(|at| at.to_string()));
+        match &fsynced {
+            Some(fsynced) => self.say(&["REPLCONF", "ACK", &applied, "FACK", fsynced]),
+            None => self.say(&["REPLCONF", "ACK", &applied]),
+        }
     }
 
     pub(super) fn take_line(&mut self) -> Option<String> {
