@@ -212,6 +212,8 @@ impl Host {
     pub(crate) fn reconfigure(&mut self, config: Config, env: &mut Env) {
         self.drain(env);
         let (now, before) = (self.clock.read(env.now), self.end());
+        // Those who wait already were not asked for by this request.
+        self.waits.acks_wanted |= config.ack_request != self.config().ack_request && self.waits.len() > 0;
         self.primary.reconfigure(config, now).expect("options are drawn to be valid");
         self.wanted_since = None;
         self.note_reach(before);
