@@ -28,16 +28,19 @@ fn an_append_allocates_nothing() {
     }
 }
 
+/// The largest fill two chunks before old ones may go.
 #[test]
 fn a_staged_unit_allocates_nothing() {
-    let mut backlog = backlog();
-    let value = vec![b'x'; 4096];
-    let stage = || {
-        backlog.stage(b"one piece, ").unwrap();
-        backlog.stage(&value).unwrap();
-        backlog.commit();
-    };
-    assert_eq!(allocations(stage), 0);
+    for size in [4096, 64 << 10, 70_000, 128 << 10] {
+        let mut backlog = backlog();
+        let value = vec![b'x'; size - 11];
+        let stage = || {
+            backlog.stage(b"one piece, ").unwrap();
+            backlog.stage(&value).unwrap();
+            backlog.commit();
+        };
+        assert_eq!(allocations(stage), 0, "units of {size} bytes");
+    }
 }
 
 /// Both fill chunks, so that now the one, now the other makes room.
@@ -70,6 +73,23 @@ fn adopted_payloads_allocate_nothing() {
         backlog.discard_staged();
     };
     assert_eq!(allocations(step), 0);
+}
+
+/// What lies between them fills chunks, at another pace than that at which payloads push old ones out.
+#[test]
+fn adopted_payloads_between_large_copies_allocate_nothing() {
+    for (copied, adopted) in [(30_000, 20_000), (70_000, 16 << 10), (30_000, 300_000), (60_000, 1 << 20)] {
+        let (mut backlog, payload) = (backlog(), Bytes::from(vec![b'x'; adopted]));
+        let unit = vec![b'y'; copied];
+        let step = || {
+            backlog.append(&unit).unwrap();
+            backlog.append_shared(payload.clone()).unwrap();
+            backlog.stage(&unit).unwrap();
+            backlog.stage_shared(payload.clone()).unwrap();
+            backlog.commit();
+        };
+        assert_eq!(allocations(step), 0, "{copied} bytes copied, {adopted} adopted");
+    }
 }
 
 #[test]

@@ -79,11 +79,12 @@ const fn chunk_size(capacity: usize) -> usize {
     }
 }
 
-/// An eviction burst and a seal don't come one to one.
+/// An eviction burst and a seal don't come one to one: a staged unit of two chunks takes both before old ones go, and
+/// an adopted payload pushes several out at once.
 const fn most_spares(capacity: usize) -> usize {
     match capacity / chunk_size(capacity) / 16 {
-        0 => 1,
-        few @ 1..=4 => few,
+        0..2 => 2,
+        few @ 2..4 => few,
         _ => 4,
     }
 }
