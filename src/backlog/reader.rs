@@ -27,8 +27,8 @@ impl<'a> Reader<'a> {
         self.remaining = self.remaining.min(most);
     }
 
-    /// The next piece, at most `most` bytes of it, to be kept or handed to another thread: shared from a full chunk,
-    /// copied from the last one.
+    /// The next piece, at most `most` bytes of it, to be kept or handed to another thread: shared from a full chunk or
+    /// a payload that was handed over, copied where the stream is still appended to.
     pub fn to_bytes(&self, most: usize) -> Bytes {
         let piece = self.chunk();
         let piece = &piece[..piece.len().min(most)];

@@ -9,8 +9,9 @@ use crate::offset::Offset;
 
 /// Bytes of the stream lent to one replica's writer, which may be another task or thread: a [`Buf`].
 ///
-/// Full chunks are shared, the end of the stream is copied. Write it out, then hand it back to
-/// [`Primary::handle_batch_written`](crate::Primary::handle_batch_written), with whatever is left in it.
+/// Full chunks and payloads that were handed over are shared, the end of the stream is copied. Write it out, then
+/// hand it back to [`Primary::handle_batch_written`](crate::Primary::handle_batch_written), with whatever is left in
+/// it.
 #[derive(Debug)]
 pub struct Batch {
     replica: ReplicaKey,
