@@ -87,7 +87,7 @@ fn a_handover_to_one_that_goes_is_given_up() {
     cluster.write(0, &set("y"));
 }
 
-/// R239, and R231.
+/// T75, T79, R239, and R231.
 #[test]
 fn a_handover_is_cancelled_or_refused() {
     let (mut cluster, replica) = pair();

@@ -52,7 +52,7 @@ fn a_period_of_zero_is_refused() {
     assert_eq!(refused, Err(ZeroPeriod { setting: "ack_period" }));
 }
 
-/// R208, R209, C6.
+/// T33, R208, R209, C6.
 #[test]
 fn it_acknowledges_each_second_and_when_the_host_wishes() {
     let (mut replica, link) = in_step(100);
@@ -84,7 +84,7 @@ fn a_silent_primary_is_given_up() {
     assert_eq!(late, Err(FollowError::Gone(link)), "bytes of an earlier connection are nobody's");
 }
 
-/// R155, and R154 once the request was sent.
+/// T46, R155, and R154 once the request was sent.
 #[test]
 fn each_step_of_the_handshake_has_its_deadline() {
     let start = Timestamp::default();
@@ -183,7 +183,7 @@ fn the_seed_spreads_those_who_failed_together() {
     assert!(delays.len() > 45, "{} of 50 differ", delays.len());
 }
 
-/// R202, R212, R36: until the snapshot is loaded, what was held stays.
+/// T53, T65, R202, R212, R36: until the snapshot is loaded, what was held stays.
 #[test]
 fn a_snapshot_takes_the_place_of_what_was_held_only_once_it_is_loaded() {
     let now = Timestamp::default();
@@ -211,7 +211,7 @@ fn a_snapshot_takes_the_place_of_what_was_held_only_once_it_is_loaded() {
     assert_eq!(events(&mut replica), [UpstreamEvent::InStep, UpstreamEvent::Ack(Ack::applied(at(7)))]);
 }
 
-/// R211: a load that fails, and a link that is lost while one goes on.
+/// T53, R211: a load that fails, and a link that is lost while one goes on.
 #[test]
 fn a_load_may_fail_and_may_outlive_its_link() {
     let now = Timestamp::default();
@@ -279,7 +279,7 @@ fn after_an_unreadable_stream_everything_is_asked_for() {
     assert_eq!(replica.held(), Some(point(100)), "the data is as good as it was");
 }
 
-/// S4.
+/// T33, T52, S4.
 #[test]
 fn nothing_is_applied_or_fsynced_beyond_what_came() {
     let (mut replica, link) = in_step(100);

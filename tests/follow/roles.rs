@@ -21,7 +21,7 @@ fn chain(nodes: usize) -> Cluster {
     cluster
 }
 
-/// R34, R61: both framings, and what is written while the snapshot is under way and afterwards.
+/// T48, R34, R61: both framings, and what is written while the snapshot is under way and afterwards.
 #[test]
 fn a_follower_gets_the_snapshot_and_the_stream_after_it() {
     for framing in [Framing::Sized, Framing::EndMarked] {
@@ -51,7 +51,7 @@ fn a_relay_passes_on_the_very_bytes_at_the_same_offsets() {
     }
 }
 
-/// R9, R149, R168: a follower originates nothing.
+/// T73, R9, R149, R168: a follower originates nothing.
 #[test]
 fn who_follows_writes_nothing_and_waits_for_nobody() {
     let mut cluster = chain(2);
@@ -151,7 +151,7 @@ fn promoting_a_primary_changes_nothing() {
     cluster.assert_equal();
 }
 
-/// R25, R169: who stops leading answers all who wait, and keeps its replicas.
+/// T32, T47, R25, R169: who stops leading answers all who wait, and keeps its replicas.
 #[test]
 fn a_demoted_primary_ends_all_waits_and_keeps_its_replicas() {
     let mut cluster = Cluster::new(3);
