@@ -1,6 +1,6 @@
 use headwater::{Ack, Gone, Handover, HandoverError, NodeEvent, ReplicaKey, WriteRefused};
 
-use crate::cluster::{Cluster, seconds, set};
+use crate::cluster::{Cluster, seconds, set, syncs};
 
 fn pair() -> (Cluster, ReplicaKey) {
     let mut cluster = Cluster::new(3);
@@ -36,7 +36,7 @@ fn a_handover_loses_nothing_and_costs_no_snapshot() {
     cluster.write(1, &set("first"));
     cluster.pass(seconds(3));
     cluster.assert_equal();
-    assert_eq!(cluster.report(1).counters.sync_full, 0);
+    assert_eq!(syncs(&mut cluster, 1), (0, 2));
 }
 
 /// T77.
@@ -57,7 +57,7 @@ fn without_a_name_whoever_has_everything_takes_over() {
 #[test]
 fn a_handover_that_takes_too_long_is_given_up() {
     let (mut cluster, replica) = pair();
-    let now = cluster.now;
+    let (now, before) = (cluster.now, syncs(&mut cluster, 0));
     cluster.hosts[0].node.primary().append(&set("not sent"), now).unwrap();
     cluster.hosts[0].node.begin_handover(to(replica), now).unwrap();
     // It is heard from, but never has the end.
@@ -72,6 +72,27 @@ fn a_handover_that_takes_too_long_is_given_up() {
     let events: Vec<_> = std::iter::from_fn(|| cluster.hosts[0].node.poll_event()).collect();
     assert!(events.contains(&NodeEvent::HandoverFailed), "{events:?}");
     assert!(cluster.hosts[0].node.primary().write(deadline, |_| ()).is_ok());
+    cluster.settle();
+    assert_eq!((syncs(&mut cluster, 0), cluster.report(0).replicas.len()), (before, 2), "nobody noticed");
+}
+
+/// T80: who was to take over can't be reached, or refuses. The others learn the new id, and the stream goes on.
+#[test]
+fn a_handover_that_is_refused_costs_a_resume_each() {
+    let (mut cluster, replica) = pair();
+    let (now, (full, _)) = (cluster.now, syncs(&mut cluster, 0));
+    cluster.hosts[0].node.begin_handover(to(replica), now).unwrap();
+    cluster.pass(seconds(2));
+    assert_eq!(cluster.hosts[0].told(), [NodeEvent::HandoverReady(replica)]);
+    cluster.hosts[0].node.follow(headwater::ReplicaConfig::default(), None, now).unwrap();
+    let refused = cluster.hosts[0].node.primary().write(now, |_| ());
+    assert_eq!(refused, Err(WriteRefused::Following), "nobody leads meanwhile");
+    cluster.settle(); // there is nobody to connect to
+    cluster.promote(0);
+    cluster.pass(seconds(3));
+    cluster.write(0, &set("x"));
+    cluster.assert_equal();
+    assert_eq!(syncs(&mut cluster, 0), (full, 2));
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod chains;
 mod cluster;
 mod conversation;
 mod handover;
 mod link;
 mod reads;
+mod restarts;
 mod roles;
