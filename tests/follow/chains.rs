@@ -136,6 +136,28 @@ fn who_is_pointed_elsewhere_as_its_link_ends_resumes_there() {
     assert_eq!(syncs(&mut cluster, 1), (0, 1));
 }
 
+/// T58: whatever ended a link, its connection is closed.
+#[test]
+fn who_is_pointed_elsewhere_as_its_link_times_out_closes_the_old_connection() {
+    let mut cluster = star(3);
+    let (timeout, now) = (seconds(61), cluster.now);
+    let late = now.checked_add(timeout).unwrap();
+    let node = &mut cluster.hosts[2].node;
+    node.handle_timeout(late);
+    node.follow(ReplicaConfig::default(), None, late).unwrap();
+    let events: Vec<_> = std::iter::from_fn(|| node.poll_event()).collect();
+    let [NodeEvent::Upstream(old, close), NodeEvent::Upstream(new, headwater::UpstreamEvent::Connect)] =
+        events[..]
+    else {
+        panic!("{events:?}")
+    };
+    assert!(
+        matches!(close, headwater::UpstreamEvent::Close(headwater::CloseReason::Silent { .. })),
+        "{close:?}"
+    );
+    assert_ne!(old, new);
+}
+
 /// T53, T58, R36: what was loaded for a primary that is followed no more is not what this node holds.
 #[test]
 fn a_load_that_ends_once_another_primary_is_followed_changes_nothing() {

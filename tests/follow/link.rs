@@ -84,6 +84,21 @@ fn a_silent_primary_is_given_up() {
     assert_eq!(late, Err(FollowError::Gone(link)), "bytes of an earlier connection are nobody's");
 }
 
+/// A host that is late to take events still closes what it has open.
+#[test]
+fn a_link_that_was_given_up_is_told_of_though_the_next_one_is_too() {
+    let silent = CloseReason::Silent { silent: seconds(60) + NANOSECOND, timeout: seconds(60) };
+    let (mut replica, link) = in_step(0);
+    replica.handle_timeout(moment(seconds(1)));
+    let ack = UpstreamEvent::Ack(Ack::applied(at(0)));
+    assert_eq!(events(&mut replica), [ack], "it has held for a while");
+    replica.handle_timeout(moment(seconds(60) + NANOSECOND));
+    let next = replica.poll_timeout().unwrap();
+    replica.handle_timeout(next);
+    assert_eq!(replica.poll_event(), Some((link, UpstreamEvent::Close(silent))));
+    assert_eq!(events(&mut replica), [], "of the next one the host never heard");
+}
+
 /// T46, R155, and R154 once the request was sent.
 #[test]
 fn each_step_of_the_handshake_has_its_deadline() {
