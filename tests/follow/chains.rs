@@ -158,6 +158,34 @@ fn who_is_pointed_elsewhere_as_its_link_times_out_closes_the_old_connection() {
     assert_ne!(old, new);
 }
 
+/// What comes late of a link is never taken for the word of another one.
+#[test]
+fn no_two_links_have_the_same_key() {
+    let mut cluster = star(2);
+    cluster.hosts[1].upstream = None;
+    let mut keys = Vec::new();
+    for _ in 0..3 {
+        let now = cluster.now;
+        cluster.hosts[1].node.follow(ReplicaConfig::default(), None, now).unwrap();
+        for _ in 0..3 {
+            let (now, node) = (cluster.now, &mut cluster.hosts[1].node);
+            let connects = std::iter::from_fn(|| node.poll_event()).filter_map(|event| match event {
+                NodeEvent::Upstream(key, headwater::UpstreamEvent::Connect) => Some(key),
+                _ => None,
+            });
+            let told: Vec<_> = connects.collect();
+            for key in told {
+                assert!(!keys.contains(&key), "{key:?} again after {keys:?}");
+                keys.push(key);
+                node.handle_disconnected(key, now);
+            }
+            cluster.now = now.checked_add(seconds(20)).unwrap(); // longer than any attempt is put off
+            node.handle_timeout(cluster.now);
+        }
+    }
+    assert_eq!(keys.len(), 9);
+}
+
 /// T53, T58, R36: what was loaded for a primary that is followed no more is not what this node holds.
 #[test]
 fn a_load_that_ends_once_another_primary_is_followed_changes_nothing() {
