@@ -189,6 +189,10 @@ impl Node {
         now: Timestamp,
     ) -> Result<(), ZeroPeriod> {
         config.check()?;
+        let fsynced = match &self.replica {
+            Some(replica) => replica.fsynced(),
+            None => self.primary.local_fsynced(),
+        };
         self.leave_upstream();
         if !self.primary.role().is_following() {
             let has_written = self.primary.end() > self.led_from;
@@ -197,7 +201,7 @@ impl Node {
             self.primary.follow(now);
         }
         self.primary.lose_step();
-        self.replica = Some(Replica::after(self.links, config, self.held(), now)?);
+        self.replica = Some(Replica::after(self.links, config, self.held(), fsynced, now)?);
         Ok(())
     }
 
@@ -212,6 +216,10 @@ impl Node {
             return Ok(());
         }
         self.primary.promote(fresh, now)?;
+        if let Some(fsynced) = self.replica.as_ref().and_then(Replica::fsynced) {
+            // What it knew as a primary may be more already.
+            let _ = self.primary.handle_local_fsync(Some(fsynced), now);
+        }
         self.leave_upstream();
         self.led_from = self.primary.end();
         (self.own, self.diverged) = (None, None);
@@ -373,7 +381,7 @@ impl Node {
     }
 
     /// As [`Replica::handle_fsynced`] while the node follows, else as
-    /// [`Primary::handle_local_fsync`].
+    /// [`Primary::handle_local_fsync`]. It is known over a change of role, and at another primary that goes on from here.
     ///
     /// # Errors
     ///

@@ -51,6 +51,10 @@ impl Primary {
         self.history.id()
     }
 
+    pub(crate) const fn local_fsynced(&self) -> Option<Offset> {
+        self.waiters.local_fsynced()
+    }
+
     /// What its data is, by the name of its history. `None` if writes were not counted (R12).
     pub(crate) fn held(&self) -> Option<ResumePoint> {
         let held = ResumePoint { id: self.history.id(), offset: self.end() };

@@ -114,14 +114,16 @@ impl Replica {
         Ok(replica)
     }
 
-    /// [`Replica::new`], with its first link the one after `links` others.
+    /// [`Replica::new`], with its first link the one after `links` others, and what the own disk has of what is `held`.
     pub(crate) fn after(
         links: u64,
         config: ReplicaConfig,
         held: Option<ResumePoint>,
+        fsynced: Option<Offset>,
         now: Timestamp,
     ) -> Result<Self, ZeroPeriod> {
         let mut replica = Self::new(config, held, now)?;
+        replica.fsynced = fsynced.filter(|_| held.is_some());
         replica.link = Ok(Link::new(LinkKey(links + 1), replica.now));
         replica.links = links + 1;
         Ok(replica)
@@ -130,6 +132,10 @@ impl Replica {
     /// How many links there were.
     pub(crate) const fn links(&self) -> u64 {
         self.links
+    }
+
+    pub(crate) const fn fsynced(&self) -> Option<Offset> {
+        self.fsynced
     }
 
     /// What to ask the primary for.

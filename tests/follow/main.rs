@@ -5,6 +5,7 @@
 mod chains;
 mod cluster;
 mod conversation;
+mod disks;
 mod handover;
 mod link;
 mod reads;
