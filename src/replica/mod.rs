@@ -173,7 +173,10 @@ impl Replica {
         self.advance_clock(now);
         self.closing.take_if(|(closing, _)| *closing == link);
         match self.current(link).map(|current| &mut current.stage) {
-            Ok(Stage::Loading { alive_at, is_lost, .. }) => (*alive_at, *is_lost) = (None, true),
+            Ok(Stage::Loading { alive_at, is_lost, .. }) => {
+                (*alive_at, *is_lost) = (None, true);
+                self.is_keep_alive_wanted = false;
+            }
             Ok(_) => self.give_up(None),
             Err(_) => {}
         }

@@ -254,6 +254,20 @@ fn a_load_may_fail_and_may_outlive_its_link() {
     assert_eq!(replica.wanted(), Wanted::Everything, "what is being replaced is held no more");
 }
 
+/// R210: nobody is left to be told that the link lives.
+#[test]
+fn a_link_that_is_lost_during_a_load_is_kept_alive_no_more() {
+    let now = Timestamp::default();
+    let mut replica = Replica::new(config(), None, now).unwrap();
+    let link = connect(&mut replica, now);
+    replica.handle_asked(link, now).unwrap();
+    replica.handle_full(link, point(7), now).unwrap();
+    replica.handle_snapshot_end(link, now).unwrap();
+    replica.handle_timeout(moment(seconds(1)));
+    replica.handle_disconnected(link, moment(seconds(1)));
+    assert_eq!(events(&mut replica), []);
+}
+
 /// A real replica process of redis 7.0.15 ends by a segmentation fault here.
 #[test]
 fn a_primary_that_continues_what_was_not_begun_is_at_fault() {
