@@ -378,7 +378,8 @@ impl Replica {
         if upto > applied {
             return Err(FollowError::FsyncedBeyondApplied { fsynced: upto, applied });
         }
-        self.fsynced = self.fsynced.max(Some(upto));
+        // Of nothing there is no place that a disk could hold.
+        self.fsynced = self.held.and(self.fsynced.max(Some(upto)));
         Ok(())
     }
 

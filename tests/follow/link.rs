@@ -324,6 +324,16 @@ fn nothing_is_applied_or_fsynced_beyond_what_came() {
     assert_eq!(replica.ack(), Some(Ack { applied: at(110), fsynced: Some(at(110)) }), "it never goes back");
 }
 
+#[test]
+fn who_holds_nothing_has_nothing_on_its_disk() {
+    let mut replica = Replica::new(config(), None, Timestamp::default()).unwrap();
+    let refused = FollowError::FsyncedBeyondApplied { fsynced: at(1), applied: at(0) };
+    assert_eq!(replica.handle_fsynced(at(1)), Err(refused));
+    replica.handle_fsynced(at(0)).unwrap();
+    replica.check_invariants();
+    assert_eq!(replica.report(Timestamp::default()).fsynced, None);
+}
+
 /// S12.
 #[test]
 fn the_stream_ends_at_the_last_offset() {
