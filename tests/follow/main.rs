@@ -8,6 +8,7 @@ mod conversation;
 mod disks;
 mod handover;
 mod link;
+mod model;
 mod reads;
 mod restarts;
 mod roles;
