@@ -1,6 +1,9 @@
-use headwater::{Ack, Gone, Handover, HandoverError, NodeEvent, ReplicaKey, WriteRefused};
+use headwater::{
+    Ack, Event, Gone, Handover, HandoverError, Level, NodeEvent, ReplicaKey, Tag, Timeout, Wait, WaitEnded,
+    WaitOutcome, WaiterKey, WriteRefused,
+};
 
-use crate::cluster::{Cluster, seconds, set, syncs};
+use crate::cluster::{Cluster, at, seconds, set, syncs};
 
 fn pair() -> (Cluster, ReplicaKey) {
     let mut cluster = Cluster::new(3);
@@ -37,6 +40,63 @@ fn a_handover_loses_nothing_and_costs_no_snapshot() {
     cluster.pass(seconds(3));
     cluster.assert_equal();
     assert_eq!(syncs(&mut cluster, 1), (0, 2));
+}
+
+/// R168, R173: what asks for acks would be a byte that the new primary lacks.
+#[test]
+fn those_who_wait_during_a_handover_put_nothing_into_the_stream() {
+    let (mut cluster, replica) = pair();
+    let now = cluster.now;
+    cluster.hosts[0].node.begin_handover(to(replica), now).unwrap();
+    let waiter = wait(&mut cluster);
+    cluster.pass(seconds(2));
+    assert_eq!(cluster.hosts[0].told(), [NodeEvent::HandoverReady(replica)]);
+    cluster.promote(1);
+    cluster.follow(0, 1);
+    cluster.follow(2, 1);
+    assert_unblocked(&mut cluster, waiter);
+    cluster.write(1, &set("x"));
+    cluster.pass(seconds(3));
+    cluster.assert_equal();
+    assert_eq!(syncs(&mut cluster, 1), (0, 2));
+}
+
+/// R168, R169: nor do those who wait as the node is demoted.
+#[test]
+fn a_wait_that_ends_with_the_role_before_anybody_was_asked_puts_nothing_into_the_stream() {
+    let (mut cluster, _) = pair();
+    let before = cluster.hosts[0].node.held();
+    cluster.promote(1);
+    let waiter = wait(&mut cluster);
+    cluster.follow(0, 1);
+    assert_unblocked(&mut cluster, waiter);
+    cluster.pass(seconds(3));
+    assert_eq!(cluster.hosts[0].node.held().map(|held| held.offset), before.map(|held| held.offset));
+    cluster.assert_equal();
+    assert_eq!(syncs(&mut cluster, 1), (0, 1));
+}
+
+/// For more than there is, at the first host; nobody has been asked yet.
+fn wait(cluster: &mut Cluster) -> WaiterKey {
+    let wait = Wait {
+        target: at(1000),
+        replicas: 2,
+        level: Level::Applied,
+        local: false,
+        timeout: Timeout::Never,
+        tag: Tag(7),
+    };
+    let outcome = cluster.hosts[0].node.primary().wait(wait, cluster.now).unwrap();
+    let WaitOutcome::Pending(waiter) = outcome else { panic!("nobody has that much") };
+    waiter
+}
+
+fn assert_unblocked(cluster: &mut Cluster, waiter: WaiterKey) {
+    let ended = cluster.hosts[0].told().into_iter().find_map(|event| match event {
+        NodeEvent::Primary(Event::WaitEnded { waiter, end }) => Some((waiter, end.how)),
+        _ => None,
+    });
+    assert_eq!(ended, Some((waiter, WaitEnded::NoLongerPrimary)));
 }
 
 /// T77.
