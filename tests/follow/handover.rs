@@ -42,6 +42,33 @@ fn a_handover_loses_nothing_and_costs_no_snapshot() {
     assert_eq!(syncs(&mut cluster, 1), (0, 2));
 }
 
+/// R234: a byte short is not there.
+#[test]
+fn who_is_a_byte_short_does_not_take_over() {
+    let (mut cluster, replica) = pair();
+    cluster.write(0, &set("x"));
+    let (now, node) = (cluster.now, &mut cluster.hosts[0].node);
+    node.begin_handover(to(replica), now).unwrap();
+    let end = node.held().unwrap().offset;
+    node.primary().handle_ack(replica, Ack::applied(at(end.get() - 1)), now).unwrap();
+    assert_eq!(node.poll_event(), None);
+    node.primary().handle_ack(replica, Ack::applied(end), now).unwrap();
+    assert_eq!(node.poll_event(), Some(NodeEvent::HandoverReady(replica)));
+}
+
+/// R235.
+#[test]
+fn a_handover_wakes_its_host_at_the_deadline() {
+    let (mut cluster, replica) = pair();
+    let (now, node) = (cluster.now, &mut cluster.hosts[0].node);
+    let soon = std::time::Duration::from_nanos(1);
+    node.primary().append(&set("not sent"), now).unwrap();
+    node.begin_handover(Handover { to: Some(replica), timeout: Some(soon) }, now).unwrap();
+    assert_eq!(node.poll_timeout(), now.checked_add(soon));
+    node.handle_timeout(now);
+    assert_eq!(node.primary().write(now, |_| ()), Err(WriteRefused::HandingOver), "it is not over");
+}
+
 /// R168, R173: what asks for acks would be a byte that the new primary lacks.
 #[test]
 fn those_who_wait_during_a_handover_put_nothing_into_the_stream() {

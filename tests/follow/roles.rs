@@ -169,6 +169,19 @@ fn a_demoted_primary_ends_all_waits_and_keeps_its_replicas() {
     assert_eq!(syncs(&mut cluster, 0).0, 2, "2 stayed behind 0, and needed no other snapshot");
 }
 
+/// R9: who follows has no heart of its own, and does not wake for it.
+#[test]
+fn a_demoted_primary_wakes_for_no_heartbeat() {
+    let mut cluster = Cluster::new(2);
+    cluster.follow(1, 0);
+    cluster.pass(seconds(3));
+    let beat = Some(Timestamp::from_origin(seconds(10)));
+    assert_eq!(cluster.hosts[0].node.primary().poll_timeout(), beat);
+    let now = cluster.now;
+    cluster.hosts[0].node.follow(ReplicaConfig::default(), None, now).unwrap();
+    assert!(cluster.hosts[0].node.primary().poll_timeout() > beat);
+}
+
 /// R32: a new id from above is passed on, and all below resume under it.
 #[test]
 fn a_changed_id_is_learnt_all_the_way_down() {
@@ -223,6 +236,21 @@ fn nothing_is_lost_that_the_new_primary_had() {
     cluster.hosts[0].upstream = Some(1);
     cluster.hosts[0].node.follow(config, Some(shared), now).unwrap();
     cluster.pass(seconds(5));
+    assert!(!cluster.hosts[0].told().iter().any(|event| matches!(event, NodeEvent::Diverged(..))));
+}
+
+/// What it wrote on its own is shared from the resume on, whatever the next primary goes on from.
+#[test]
+fn nothing_is_lost_later_that_was_shared_by_a_resume() {
+    let mut cluster = chain(2);
+    cluster.write(0, &set("shared"));
+    cluster.promote(1);
+    cluster.follow(0, 1);
+    cluster.pass(seconds(3));
+    assert_eq!(syncs(&mut cluster, 1), (0, 1));
+    cluster.restart(1, Start::Empty { id: id(77) });
+    cluster.pass(seconds(30));
+    assert_eq!(syncs(&mut cluster, 1), (1, 0), "it started over");
     assert!(!cluster.hosts[0].told().iter().any(|event| matches!(event, NodeEvent::Diverged(..))));
 }
 
