@@ -1,7 +1,9 @@
 //! What real primaries say, in pieces of any size.
 
+use std::time::Duration;
+
 use headwater::wire::{CommandLimits, Inbound, Introduction, Link, LinkError};
-use headwater::{FollowError, Replica, ReplicaConfig, ResumePoint, Timestamp, UpstreamEvent};
+use headwater::{FollowError, Replica, ReplicaConfig, ResumePoint, Timestamp, UpstreamEvent, Wanted};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -166,6 +168,47 @@ fn a_sync_that_is_cut_after_any_byte_is_made_good_by_the_next_link() {
             assert_eq!(outcome.units.len(), 6);
         }
     }
+}
+
+/// R220: the same bytes would come again.
+#[test]
+fn a_stream_that_can_not_be_read_is_not_asked_for_again() {
+    let now = Timestamp::default();
+    let mut replica = holder();
+    let mut outcome = Outcome::default();
+    let mut link = open(&mut replica, &mut outcome.sent, now);
+    let conversation = format!("{GREETING}+CONTINUE\r\n*1\r\n$4\r\nEXEC\r\n");
+    let error = outcome.take(&mut conversation.as_bytes(), &mut link, &mut replica, now).unwrap_err();
+    assert!(matches!(error, LinkError::Stream(_)), "{error:?}");
+    replica.handle_disconnected(link.key(), now);
+    assert_eq!(replica.wanted(), Wanted::Everything);
+}
+
+/// R154, R155: each byte counts as a word, whatever it belongs to.
+#[test]
+fn a_primary_that_says_a_byte_in_time_is_not_given_up() {
+    let mut replica = holder();
+    let mut outcome = Outcome::default();
+    let mut now = Timestamp::default();
+    let mut link = open(&mut replica, &mut outcome.sent, now);
+    let conversation = sized();
+    let snapshot = conversation.len() - STREAM.len();
+    let mut rest = &conversation.as_bytes()[..snapshot - 1];
+    while let Some((byte, later)) = rest.split_first() {
+        rest = later;
+        let patience = replica.poll_timeout().unwrap().saturating_since(now);
+        now = now.checked_add(patience - Duration::from_nanos(1)).unwrap();
+        replica.handle_timeout(now);
+        outcome.take(&mut &[*byte][..], &mut link, &mut replica, now).unwrap();
+        let next = replica.poll_timeout().unwrap().saturating_since(now);
+        assert!(next > Duration::from_secs(5), "it has all its time anew, not {next:?}");
+    }
+    assert_eq!(outcome.image, b"imag");
+}
+
+fn holder() -> Replica {
+    let held = ResumePoint { id: id(1), offset: at(100) };
+    Replica::new(ReplicaConfig::default(), Some(held), Timestamp::default()).unwrap()
 }
 
 proptest! {
