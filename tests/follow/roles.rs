@@ -225,6 +225,29 @@ fn who_wrote_on_alone_starts_over_and_tells_what_is_lost() {
     assert_eq!(lost, Some(Lost { held: Some(shared), end, kept_from: Some(at(0)) }));
 }
 
+/// What the new primary itself tells of where it parted is exact.
+#[test]
+fn what_the_new_primary_tells_bounds_what_is_lost() {
+    let mut cluster = chain(2);
+    cluster.write(0, &set("shared"));
+    let shared = cluster.hosts[0].node.held().unwrap().offset;
+    cluster.hosts[1].upstream = None;
+    cluster.cut(1);
+    cluster.write(0, &set("lost"));
+    cluster.promote(1);
+    let (now, end) = (cluster.now, cluster.hosts[0].node.held().unwrap().offset);
+    cluster.hosts[0].upstream = Some(1);
+    cluster.hosts[0].node.follow(ReplicaConfig::default(), None, now).unwrap();
+    cluster.hosts[0].node.handle_parted(shared);
+    cluster.pass(seconds(5));
+    let lost = Lost { held: Some(shared), end, kept_from: Some(at(0)) };
+    let told = cluster.hosts[0].told();
+    assert!(
+        told.iter().any(|event| matches!(event, NodeEvent::Diverged(_, told) if *told == lost)),
+        "{told:?}"
+    );
+}
+
 /// A primary that everybody had all of loses nothing, though it has to start over.
 #[test]
 fn nothing_is_lost_that_the_new_primary_had() {
