@@ -247,7 +247,7 @@ mod tests {
         ));
     }
 
-    /// R258: the offset is that of a live link.
+    /// T46, T50, R258: the offset is that of a live link.
     #[test]
     fn role_tells_how_far_the_link_has_come() {
         for (state, word, offset) in [

@@ -65,7 +65,7 @@ use crate::wire::{Follow, Sealed};
 pub struct Node {
     primary: Primary,
     replica: Option<Replica>,
-    /// How many links there were to primaries.
+    /// How many links there were to the primaries that are followed no more.
     links: u64,
     /// A link to a primary that is followed no more, to be closed.
     closing: Option<(LinkKey, UpstreamEvent)>,
@@ -189,6 +189,10 @@ impl Node {
         now: Timestamp,
     ) -> Result<(), ZeroPeriod> {
         config.check()?;
+        let fsynced = match &self.replica {
+            Some(replica) => replica.fsynced(),
+            None => self.primary.local_fsynced(),
+        };
         self.leave_upstream();
         if !self.primary.role().is_following() {
             let has_written = self.primary.end() > self.led_from;
@@ -197,9 +201,7 @@ impl Node {
             self.primary.follow(now);
         }
         self.primary.lose_step();
-        let replica = Replica::after(self.links, config, self.held(), now)?;
-        self.links = replica.links();
-        self.replica = Some(replica);
+        self.replica = Some(Replica::after(self.links, config, self.held(), fsynced, now)?);
         Ok(())
     }
 
@@ -214,8 +216,11 @@ impl Node {
             return Ok(());
         }
         self.primary.promote(fresh, now)?;
+        if let Some(fsynced) = self.replica.as_ref().and_then(Replica::fsynced) {
+            // What it knew as a primary may be more already.
+            let _ = self.primary.handle_local_fsync(Some(fsynced), now);
+        }
         self.leave_upstream();
-        self.replica = None;
         self.led_from = self.primary.end();
         (self.own, self.diverged) = (None, None);
         self.end_fences();
@@ -376,7 +381,7 @@ impl Node {
     }
 
     /// As [`Replica::handle_fsynced`] while the node follows, else as
-    /// [`Primary::handle_local_fsync`].
+    /// [`Primary::handle_local_fsync`]. It is known over a change of role, and at another primary that goes on from here.
     ///
     /// # Errors
     ///
@@ -457,6 +462,7 @@ impl Node {
     }
 
     fn leave_upstream(&mut self) {
+        self.links = self.replica.as_ref().map_or(self.links, Replica::links);
         let closed = self.replica.take().and_then(Replica::close);
         let event = closed.map(|(link, reason)| (link, UpstreamEvent::Close(reason)));
         self.closing = event.or(self.closing.take());

@@ -51,6 +51,10 @@ impl Primary {
         self.history.id()
     }
 
+    pub(crate) const fn local_fsynced(&self) -> Option<Offset> {
+        self.waiters.local_fsynced()
+    }
+
     /// What its data is, by the name of its history. `None` if writes were not counted (R12).
     pub(crate) fn held(&self) -> Option<ResumePoint> {
         let held = ResumePoint { id: self.history.id(), offset: self.end() };
@@ -84,6 +88,7 @@ impl Primary {
     /// The stream comes from another primary from now on. Replicas stay; waits end (R25, R169).
     pub(crate) fn follow(&mut self, now: Timestamp) {
         self.end_waits(now);
+        self.outbox.acks_wanted = false; // nobody waits, and the stream is another's
         self.role = Role::Following { in_step: false };
         self.is_gate_open = true;
         self.timers.heartbeat_at = None;

@@ -114,14 +114,16 @@ impl Replica {
         Ok(replica)
     }
 
-    /// [`Replica::new`], with its first link the one after `links` others.
+    /// [`Replica::new`], with its first link the one after `links` others, and what the own disk has of what is `held`.
     pub(crate) fn after(
         links: u64,
         config: ReplicaConfig,
         held: Option<ResumePoint>,
+        fsynced: Option<Offset>,
         now: Timestamp,
     ) -> Result<Self, ZeroPeriod> {
         let mut replica = Self::new(config, held, now)?;
+        replica.fsynced = fsynced.filter(|_| held.is_some());
         replica.link = Ok(Link::new(LinkKey(links + 1), replica.now));
         replica.links = links + 1;
         Ok(replica)
@@ -130,6 +132,10 @@ impl Replica {
     /// How many links there were.
     pub(crate) const fn links(&self) -> u64 {
         self.links
+    }
+
+    pub(crate) const fn fsynced(&self) -> Option<Offset> {
+        self.fsynced
     }
 
     /// What to ask the primary for.
@@ -167,7 +173,10 @@ impl Replica {
         self.advance_clock(now);
         self.closing.take_if(|(closing, _)| *closing == link);
         match self.current(link).map(|current| &mut current.stage) {
-            Ok(Stage::Loading { alive_at, is_lost, .. }) => (*alive_at, *is_lost) = (None, true),
+            Ok(Stage::Loading { alive_at, is_lost, .. }) => {
+                (*alive_at, *is_lost) = (None, true);
+                self.is_keep_alive_wanted = false;
+            }
             Ok(_) => self.give_up(None),
             Err(_) => {}
         }
@@ -369,7 +378,8 @@ impl Replica {
         if upto > applied {
             return Err(FollowError::FsyncedBeyondApplied { fsynced: upto, applied });
         }
-        self.fsynced = self.fsynced.max(Some(upto));
+        // Of nothing there is no place that a disk could hold.
+        self.fsynced = self.held.and(self.fsynced.max(Some(upto)));
         Ok(())
     }
 
@@ -491,8 +501,10 @@ impl Replica {
         }
         let delay = self.config.backoff.delay(self.attempts, mix(self.config.seed ^ self.links));
         let until = self.now.checked_add(delay).unwrap_or(Timestamp::from_origin(Duration::MAX));
-        if let Ok(link) = core::mem::replace(&mut self.link, Err(until)) {
-            self.closing = reason.filter(|_| link.is_known()).map(|reason| (link.key, reason));
+        let link = core::mem::replace(&mut self.link, Err(until));
+        // Of one that the host never heard of nothing is told, but perhaps of the one before.
+        if let Some(link) = link.ok().filter(Link::is_known) {
+            self.closing = reason.map(|reason| (link.key, reason));
         }
         (self.has_come_in_step, self.is_keep_alive_wanted) = (false, false);
         if self.attempts == 0 {

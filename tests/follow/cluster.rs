@@ -60,7 +60,31 @@ pub(crate) fn set(value: &str) -> Vec<u8> {
     unit
 }
 
+/// Full and partial syncs that a host granted.
+pub(crate) fn syncs(cluster: &mut Cluster, host: usize) -> (u64, u64) {
+    let counters = cluster.report(host).counters;
+    (counters.sync_full, counters.sync_partial_ok)
+}
+
+/// A chain in step: each follows the one before it.
+pub(crate) fn chain(nodes: usize) -> Cluster {
+    let mut cluster = Cluster::new(nodes);
+    for host in 1..nodes {
+        cluster.follow(host, host - 1);
+        cluster.pass(seconds(3));
+    }
+    cluster
+}
+
 impl Cluster {
+    /// Of each node at first.
+    pub(crate) fn config() -> Config {
+        let mut config = Config::default();
+        config.heartbeat = Some(headwater::Heartbeat { payload: wire::heartbeat(), period: seconds(10) });
+        config.ack_request = Some(wire::get_ack());
+        config
+    }
+
     /// So many nodes, each leading.
     pub(crate) fn new(nodes: usize) -> Self {
         let mut cluster =
@@ -330,11 +354,8 @@ impl Connection {
 
 impl Host {
     fn new(start: Start, data: Vec<u8>, now: Timestamp) -> Self {
-        let mut config = Config::default();
-        config.heartbeat = Some(headwater::Heartbeat { payload: wire::heartbeat(), period: seconds(10) });
-        config.ack_request = Some(wire::get_ack());
         Self {
-            node: Node::new(config, start, now).unwrap(),
+            node: Node::new(Cluster::config(), start, now).unwrap(),
             data,
             events: Vec::new(),
             upstream: None,

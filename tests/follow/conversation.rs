@@ -1,7 +1,9 @@
 //! What real primaries say, in pieces of any size.
 
+use std::time::Duration;
+
 use headwater::wire::{CommandLimits, Inbound, Introduction, Link, LinkError};
-use headwater::{FollowError, Replica, ReplicaConfig, ResumePoint, Timestamp, UpstreamEvent};
+use headwater::{FollowError, Replica, ReplicaConfig, ResumePoint, Timestamp, UpstreamEvent, Wanted};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -29,12 +31,8 @@ fn talk(mut conversation: &[u8], holds: bool, sizes: &[usize]) -> Outcome {
     let now = Timestamp::default();
     let held = holds.then_some(ResumePoint { id: id(1), offset: at(100) });
     let mut replica = Replica::new(ReplicaConfig::default(), held, now).unwrap();
-    let Some((key, UpstreamEvent::Connect)) = replica.poll_event() else { panic!("it connects") };
-    replica.handle_connected(key, now).unwrap();
-    let mut introduction = Introduction::default();
-    introduction.version = Some("8.0.1".into());
     let mut outcome = Outcome::default();
-    let mut link = Link::new(key, introduction, CommandLimits::default(), &mut outcome.sent);
+    let mut link = open(&mut replica, &mut outcome.sent, now);
     for size in sizes.iter().cycle() {
         let (mut piece, rest) = conversation.split_at((*size).min(conversation.len()));
         if let Err(error) = outcome.take(&mut piece, &mut link, &mut replica, now) {
@@ -49,6 +47,15 @@ fn talk(mut conversation: &[u8], holds: bool, sizes: &[usize]) -> Outcome {
     replica.check_invariants();
     outcome.held = replica.held();
     outcome
+}
+
+fn open(replica: &mut Replica, sent: &mut Vec<u8>, now: Timestamp) -> Link {
+    let connect = std::iter::from_fn(|| replica.poll_event()).last();
+    let Some((key, UpstreamEvent::Connect)) = connect else { panic!("it connects") };
+    replica.handle_connected(key, now).unwrap();
+    let mut introduction = Introduction::default();
+    introduction.version = Some("8.0.1".into());
+    Link::new(key, introduction, CommandLimits::default(), sent)
 }
 
 impl Outcome {
@@ -132,6 +139,76 @@ fn every_conversation_may_come_one_byte_at_a_time() {
         assert_eq!(whole.error, None);
         assert_eq!(talk(conversation.as_bytes(), holds, &[1]), whole);
     }
+}
+
+/// T54: wherever a sync is cut, the next link makes it good, and what was held before serves until then.
+#[test]
+fn a_sync_that_is_cut_after_any_byte_is_made_good_by_the_next_link() {
+    for conversation in [sized(), marked()] {
+        for cut in 0..conversation.len() {
+            let now = Timestamp::default();
+            let before = ResumePoint { id: id(3), offset: at(100) };
+            let mut replica = Replica::new(ReplicaConfig::default(), Some(before), now).unwrap();
+            let mut outcome = Outcome::default();
+            let mut link = open(&mut replica, &mut outcome.sent, now);
+            outcome.take(&mut &conversation.as_bytes()[..cut], &mut link, &mut replica, now).unwrap();
+            replica.handle_disconnected(link.key(), now);
+            let held = replica.held().unwrap();
+            assert!(
+                held == before || (held.id == id(1) && outcome.image.ends_with(b"ge")),
+                "cut after {cut}"
+            );
+
+            let again = replica.poll_timeout().unwrap();
+            replica.handle_timeout(again);
+            let mut outcome = Outcome::default();
+            let mut link = open(&mut replica, &mut outcome.sent, again);
+            outcome.take(&mut conversation.as_bytes(), &mut link, &mut replica, again).unwrap();
+            assert_eq!(replica.held(), talk(conversation.as_bytes(), false, &[usize::MAX]).held);
+            assert_eq!(outcome.units.len(), 6);
+        }
+    }
+}
+
+/// R220: the same bytes would come again.
+#[test]
+fn a_stream_that_can_not_be_read_is_not_asked_for_again() {
+    let now = Timestamp::default();
+    let mut replica = holder();
+    let mut outcome = Outcome::default();
+    let mut link = open(&mut replica, &mut outcome.sent, now);
+    let conversation = format!("{GREETING}+CONTINUE\r\n*1\r\n$4\r\nEXEC\r\n");
+    let error = outcome.take(&mut conversation.as_bytes(), &mut link, &mut replica, now).unwrap_err();
+    assert!(matches!(error, LinkError::Stream(_)), "{error:?}");
+    replica.handle_disconnected(link.key(), now);
+    assert_eq!(replica.wanted(), Wanted::Everything);
+}
+
+/// R154, R155: each byte counts as a word, whatever it belongs to.
+#[test]
+fn a_primary_that_says_a_byte_in_time_is_not_given_up() {
+    let mut replica = holder();
+    let mut outcome = Outcome::default();
+    let mut now = Timestamp::default();
+    let mut link = open(&mut replica, &mut outcome.sent, now);
+    let conversation = sized();
+    let snapshot = conversation.len() - STREAM.len();
+    let mut rest = &conversation.as_bytes()[..snapshot - 1];
+    while let Some((byte, later)) = rest.split_first() {
+        rest = later;
+        let patience = replica.poll_timeout().unwrap().saturating_since(now);
+        now = now.checked_add(patience - Duration::from_nanos(1)).unwrap();
+        replica.handle_timeout(now);
+        outcome.take(&mut &[*byte][..], &mut link, &mut replica, now).unwrap();
+        let next = replica.poll_timeout().unwrap().saturating_since(now);
+        assert!(next > Duration::from_secs(5), "it has all its time anew, not {next:?}");
+    }
+    assert_eq!(outcome.image, b"imag");
+}
+
+fn holder() -> Replica {
+    let held = ResumePoint { id: id(1), offset: at(100) };
+    Replica::new(ReplicaConfig::default(), Some(held), Timestamp::default()).unwrap()
 }
 
 proptest! {

@@ -1,6 +1,9 @@
-use headwater::{Ack, Gone, Handover, HandoverError, NodeEvent, ReplicaKey, WriteRefused};
+use headwater::{
+    Ack, Event, Gone, Handover, HandoverError, Level, NodeEvent, ReplicaKey, Tag, Timeout, Wait, WaitEnded,
+    WaitOutcome, WaiterKey, WriteRefused,
+};
 
-use crate::cluster::{Cluster, seconds, set};
+use crate::cluster::{Cluster, at, seconds, set, syncs};
 
 fn pair() -> (Cluster, ReplicaKey) {
     let mut cluster = Cluster::new(3);
@@ -36,7 +39,91 @@ fn a_handover_loses_nothing_and_costs_no_snapshot() {
     cluster.write(1, &set("first"));
     cluster.pass(seconds(3));
     cluster.assert_equal();
-    assert_eq!(cluster.report(1).counters.sync_full, 0);
+    assert_eq!(syncs(&mut cluster, 1), (0, 2));
+}
+
+/// R234: a byte short is not there.
+#[test]
+fn who_is_a_byte_short_does_not_take_over() {
+    let (mut cluster, replica) = pair();
+    cluster.write(0, &set("x"));
+    let (now, node) = (cluster.now, &mut cluster.hosts[0].node);
+    node.begin_handover(to(replica), now).unwrap();
+    let end = node.held().unwrap().offset;
+    node.primary().handle_ack(replica, Ack::applied(at(end.get() - 1)), now).unwrap();
+    assert_eq!(node.poll_event(), None);
+    node.primary().handle_ack(replica, Ack::applied(end), now).unwrap();
+    assert_eq!(node.poll_event(), Some(NodeEvent::HandoverReady(replica)));
+}
+
+/// R235.
+#[test]
+fn a_handover_wakes_its_host_at_the_deadline() {
+    let (mut cluster, replica) = pair();
+    let (now, node) = (cluster.now, &mut cluster.hosts[0].node);
+    let soon = std::time::Duration::from_nanos(1);
+    node.primary().append(&set("not sent"), now).unwrap();
+    node.begin_handover(Handover { to: Some(replica), timeout: Some(soon) }, now).unwrap();
+    assert_eq!(node.poll_timeout(), now.checked_add(soon));
+    node.handle_timeout(now);
+    assert_eq!(node.primary().write(now, |_| ()), Err(WriteRefused::HandingOver), "it is not over");
+}
+
+/// R168, R173: what asks for acks would be a byte that the new primary lacks.
+#[test]
+fn those_who_wait_during_a_handover_put_nothing_into_the_stream() {
+    let (mut cluster, replica) = pair();
+    let now = cluster.now;
+    cluster.hosts[0].node.begin_handover(to(replica), now).unwrap();
+    let waiter = wait(&mut cluster);
+    cluster.pass(seconds(2));
+    assert_eq!(cluster.hosts[0].told(), [NodeEvent::HandoverReady(replica)]);
+    cluster.promote(1);
+    cluster.follow(0, 1);
+    cluster.follow(2, 1);
+    assert_unblocked(&mut cluster, waiter);
+    cluster.write(1, &set("x"));
+    cluster.pass(seconds(3));
+    cluster.assert_equal();
+    assert_eq!(syncs(&mut cluster, 1), (0, 2));
+}
+
+/// R168, R169: nor do those who wait as the node is demoted.
+#[test]
+fn a_wait_that_ends_with_the_role_before_anybody_was_asked_puts_nothing_into_the_stream() {
+    let (mut cluster, _) = pair();
+    let before = cluster.hosts[0].node.held();
+    cluster.promote(1);
+    let waiter = wait(&mut cluster);
+    cluster.follow(0, 1);
+    assert_unblocked(&mut cluster, waiter);
+    cluster.pass(seconds(3));
+    assert_eq!(cluster.hosts[0].node.held().map(|held| held.offset), before.map(|held| held.offset));
+    cluster.assert_equal();
+    assert_eq!(syncs(&mut cluster, 1), (0, 1));
+}
+
+/// For more than there is, at the first host; nobody has been asked yet.
+fn wait(cluster: &mut Cluster) -> WaiterKey {
+    let wait = Wait {
+        target: at(1000),
+        replicas: 2,
+        level: Level::Applied,
+        local: false,
+        timeout: Timeout::Never,
+        tag: Tag(7),
+    };
+    let outcome = cluster.hosts[0].node.primary().wait(wait, cluster.now).unwrap();
+    let WaitOutcome::Pending(waiter) = outcome else { panic!("nobody has that much") };
+    waiter
+}
+
+fn assert_unblocked(cluster: &mut Cluster, waiter: WaiterKey) {
+    let ended = cluster.hosts[0].told().into_iter().find_map(|event| match event {
+        NodeEvent::Primary(Event::WaitEnded { waiter, end }) => Some((waiter, end.how)),
+        _ => None,
+    });
+    assert_eq!(ended, Some((waiter, WaitEnded::NoLongerPrimary)));
 }
 
 /// T77.
@@ -57,7 +144,7 @@ fn without_a_name_whoever_has_everything_takes_over() {
 #[test]
 fn a_handover_that_takes_too_long_is_given_up() {
     let (mut cluster, replica) = pair();
-    let now = cluster.now;
+    let (now, before) = (cluster.now, syncs(&mut cluster, 0));
     cluster.hosts[0].node.primary().append(&set("not sent"), now).unwrap();
     cluster.hosts[0].node.begin_handover(to(replica), now).unwrap();
     // It is heard from, but never has the end.
@@ -72,6 +159,27 @@ fn a_handover_that_takes_too_long_is_given_up() {
     let events: Vec<_> = std::iter::from_fn(|| cluster.hosts[0].node.poll_event()).collect();
     assert!(events.contains(&NodeEvent::HandoverFailed), "{events:?}");
     assert!(cluster.hosts[0].node.primary().write(deadline, |_| ()).is_ok());
+    cluster.settle();
+    assert_eq!((syncs(&mut cluster, 0), cluster.report(0).replicas.len()), (before, 2), "nobody noticed");
+}
+
+/// T80: who was to take over can't be reached, or refuses. The others learn the new id, and the stream goes on.
+#[test]
+fn a_handover_that_is_refused_costs_a_resume_each() {
+    let (mut cluster, replica) = pair();
+    let (now, (full, _)) = (cluster.now, syncs(&mut cluster, 0));
+    cluster.hosts[0].node.begin_handover(to(replica), now).unwrap();
+    cluster.pass(seconds(2));
+    assert_eq!(cluster.hosts[0].told(), [NodeEvent::HandoverReady(replica)]);
+    cluster.hosts[0].node.follow(headwater::ReplicaConfig::default(), None, now).unwrap();
+    let refused = cluster.hosts[0].node.primary().write(now, |_| ());
+    assert_eq!(refused, Err(WriteRefused::Following), "nobody leads meanwhile");
+    cluster.settle(); // there is nobody to connect to
+    cluster.promote(0);
+    cluster.pass(seconds(3));
+    cluster.write(0, &set("x"));
+    cluster.assert_equal();
+    assert_eq!(syncs(&mut cluster, 0), (full, 2));
 }
 
 #[test]
@@ -87,7 +195,7 @@ fn a_handover_to_one_that_goes_is_given_up() {
     cluster.write(0, &set("y"));
 }
 
-/// R239, and R231.
+/// T75, T79, R239, and R231.
 #[test]
 fn a_handover_is_cancelled_or_refused() {
     let (mut cluster, replica) = pair();

@@ -52,7 +52,7 @@ fn a_period_of_zero_is_refused() {
     assert_eq!(refused, Err(ZeroPeriod { setting: "ack_period" }));
 }
 
-/// R208, R209, C6.
+/// T33, R208, R209, C6.
 #[test]
 fn it_acknowledges_each_second_and_when_the_host_wishes() {
     let (mut replica, link) = in_step(100);
@@ -84,7 +84,22 @@ fn a_silent_primary_is_given_up() {
     assert_eq!(late, Err(FollowError::Gone(link)), "bytes of an earlier connection are nobody's");
 }
 
-/// R155, and R154 once the request was sent.
+/// A host that is late to take events still closes what it has open.
+#[test]
+fn a_link_that_was_given_up_is_told_of_though_the_next_one_is_too() {
+    let silent = CloseReason::Silent { silent: seconds(60) + NANOSECOND, timeout: seconds(60) };
+    let (mut replica, link) = in_step(0);
+    replica.handle_timeout(moment(seconds(1)));
+    let ack = UpstreamEvent::Ack(Ack::applied(at(0)));
+    assert_eq!(events(&mut replica), [ack], "it has held for a while");
+    replica.handle_timeout(moment(seconds(60) + NANOSECOND));
+    let next = replica.poll_timeout().unwrap();
+    replica.handle_timeout(next);
+    assert_eq!(replica.poll_event(), Some((link, UpstreamEvent::Close(silent))));
+    assert_eq!(events(&mut replica), [], "of the next one the host never heard");
+}
+
+/// T46, R155, and R154 once the request was sent.
 #[test]
 fn each_step_of_the_handshake_has_its_deadline() {
     let start = Timestamp::default();
@@ -183,7 +198,7 @@ fn the_seed_spreads_those_who_failed_together() {
     assert!(delays.len() > 45, "{} of 50 differ", delays.len());
 }
 
-/// R202, R212, R36: until the snapshot is loaded, what was held stays.
+/// T53, T65, R202, R212, R36: until the snapshot is loaded, what was held stays.
 #[test]
 fn a_snapshot_takes_the_place_of_what_was_held_only_once_it_is_loaded() {
     let now = Timestamp::default();
@@ -211,7 +226,7 @@ fn a_snapshot_takes_the_place_of_what_was_held_only_once_it_is_loaded() {
     assert_eq!(events(&mut replica), [UpstreamEvent::InStep, UpstreamEvent::Ack(Ack::applied(at(7)))]);
 }
 
-/// R211: a load that fails, and a link that is lost while one goes on.
+/// T53, R211: a load that fails, and a link that is lost while one goes on.
 #[test]
 fn a_load_may_fail_and_may_outlive_its_link() {
     let now = Timestamp::default();
@@ -237,6 +252,20 @@ fn a_load_may_fail_and_may_outlive_its_link() {
     let (mut replica, link) = loading();
     replica.handle_replacing(link, now).unwrap();
     assert_eq!(replica.wanted(), Wanted::Everything, "what is being replaced is held no more");
+}
+
+/// R210: nobody is left to be told that the link lives.
+#[test]
+fn a_link_that_is_lost_during_a_load_is_kept_alive_no_more() {
+    let now = Timestamp::default();
+    let mut replica = Replica::new(config(), None, now).unwrap();
+    let link = connect(&mut replica, now);
+    replica.handle_asked(link, now).unwrap();
+    replica.handle_full(link, point(7), now).unwrap();
+    replica.handle_snapshot_end(link, now).unwrap();
+    replica.handle_timeout(moment(seconds(1)));
+    replica.handle_disconnected(link, moment(seconds(1)));
+    assert_eq!(events(&mut replica), []);
 }
 
 /// A real replica process of redis 7.0.15 ends by a segmentation fault here.
@@ -279,7 +308,7 @@ fn after_an_unreadable_stream_everything_is_asked_for() {
     assert_eq!(replica.held(), Some(point(100)), "the data is as good as it was");
 }
 
-/// S4.
+/// T33, T52, S4.
 #[test]
 fn nothing_is_applied_or_fsynced_beyond_what_came() {
     let (mut replica, link) = in_step(100);
@@ -293,6 +322,16 @@ fn nothing_is_applied_or_fsynced_beyond_what_came() {
     replica.handle_fsynced(at(110)).unwrap();
     replica.handle_fsynced(at(50)).unwrap();
     assert_eq!(replica.ack(), Some(Ack { applied: at(110), fsynced: Some(at(110)) }), "it never goes back");
+}
+
+#[test]
+fn who_holds_nothing_has_nothing_on_its_disk() {
+    let mut replica = Replica::new(config(), None, Timestamp::default()).unwrap();
+    let refused = FollowError::FsyncedBeyondApplied { fsynced: at(1), applied: at(0) };
+    assert_eq!(replica.handle_fsynced(at(1)), Err(refused));
+    replica.handle_fsynced(at(0)).unwrap();
+    replica.check_invariants();
+    assert_eq!(replica.report(Timestamp::default()).fsynced, None);
 }
 
 /// S12.

@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod chains;
 mod cluster;
 mod conversation;
+mod disks;
 mod handover;
 mod link;
+mod model;
 mod reads;
+mod restarts;
 mod roles;

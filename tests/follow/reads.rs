@@ -86,6 +86,29 @@ fn a_fence_ends_when_the_history_changes() {
     assert_eq!(refused, Err(FenceError::OtherHistory { id, offset }));
 }
 
+/// Nor for what another primary's snapshot took the place of, or what a new name may stand for.
+#[test]
+fn a_fence_ends_when_another_primary_goes_on_from_elsewhere() {
+    let (mut cluster, written) = behind();
+    let now = cluster.now;
+    let _ = cluster.hosts[1].node.fence(fence(written, Timeout::Never), now).unwrap();
+    cluster.restart(0, headwater::Start::Empty { id: id(77) });
+    cluster.hosts[1].upstream = Some(0);
+    cluster.pass(seconds(70));
+    assert_eq!(told(&mut cluster), [FenceEnd::HistoryChanged]);
+
+    let (mut cluster, written) = behind();
+    let now = cluster.now;
+    let beyond = ResumePoint { offset: written.offset.checked_add(1000).unwrap(), ..written };
+    let _ = cluster.hosts[1].node.fence(fence(beyond, Timeout::Never), now).unwrap();
+    cluster.hosts[1].upstream = Some(0);
+    let held = cluster.hosts[1].node.held().unwrap();
+    cluster.restart(0, headwater::Start::Primary { held, fresh: id(77) });
+    cluster.pass(seconds(70));
+    assert_eq!(cluster.report(0).counters.sync_partial_ok, 1, "it resumed under another name");
+    assert_eq!(told(&mut cluster), [FenceEnd::HistoryChanged]);
+}
+
 #[test]
 fn a_write_of_another_history_is_not_waited_for() {
     let (mut cluster, written) = behind();

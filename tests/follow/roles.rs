@@ -3,25 +3,9 @@ use headwater::{
     Start, Tag, Timestamp, Wanted, WriteRefused,
 };
 
-use crate::cluster::{Cluster, at, id, seconds, set};
+use crate::cluster::{Cluster, at, chain, id, seconds, set, syncs};
 
-/// Full and partial syncs that a host granted.
-fn syncs(cluster: &mut Cluster, host: usize) -> (u64, u64) {
-    let counters = cluster.report(host).counters;
-    (counters.sync_full, counters.sync_partial_ok)
-}
-
-/// A chain in step: each follows the one before it.
-fn chain(nodes: usize) -> Cluster {
-    let mut cluster = Cluster::new(nodes);
-    for host in 1..nodes {
-        cluster.follow(host, host - 1);
-        cluster.pass(seconds(3));
-    }
-    cluster
-}
-
-/// R34, R61: both framings, and what is written while the snapshot is under way and afterwards.
+/// T48, R34, R61: both framings, and what is written while the snapshot is under way and afterwards.
 #[test]
 fn a_follower_gets_the_snapshot_and_the_stream_after_it() {
     for framing in [Framing::Sized, Framing::EndMarked] {
@@ -51,7 +35,7 @@ fn a_relay_passes_on_the_very_bytes_at_the_same_offsets() {
     }
 }
 
-/// R9, R149, R168: a follower originates nothing.
+/// T73, R9, R149, R168: a follower originates nothing.
 #[test]
 fn who_follows_writes_nothing_and_waits_for_nobody() {
     let mut cluster = chain(2);
@@ -151,7 +135,7 @@ fn promoting_a_primary_changes_nothing() {
     cluster.assert_equal();
 }
 
-/// R25, R169: who stops leading answers all who wait, and keeps its replicas.
+/// T32, T47, R25, R169: who stops leading answers all who wait, and keeps its replicas.
 #[test]
 fn a_demoted_primary_ends_all_waits_and_keeps_its_replicas() {
     let mut cluster = Cluster::new(3);
@@ -183,6 +167,19 @@ fn a_demoted_primary_ends_all_waits_and_keeps_its_replicas() {
     cluster.pass(seconds(3));
     cluster.assert_equal();
     assert_eq!(syncs(&mut cluster, 0).0, 2, "2 stayed behind 0, and needed no other snapshot");
+}
+
+/// R9: who follows has no heart of its own, and does not wake for it.
+#[test]
+fn a_demoted_primary_wakes_for_no_heartbeat() {
+    let mut cluster = Cluster::new(2);
+    cluster.follow(1, 0);
+    cluster.pass(seconds(3));
+    let beat = Some(Timestamp::from_origin(seconds(10)));
+    assert_eq!(cluster.hosts[0].node.primary().poll_timeout(), beat);
+    let now = cluster.now;
+    cluster.hosts[0].node.follow(ReplicaConfig::default(), None, now).unwrap();
+    assert!(cluster.hosts[0].node.primary().poll_timeout() > beat);
 }
 
 /// R32: a new id from above is passed on, and all below resume under it.
@@ -228,6 +225,29 @@ fn who_wrote_on_alone_starts_over_and_tells_what_is_lost() {
     assert_eq!(lost, Some(Lost { held: Some(shared), end, kept_from: Some(at(0)) }));
 }
 
+/// What the new primary itself tells of where it parted is exact.
+#[test]
+fn what_the_new_primary_tells_bounds_what_is_lost() {
+    let mut cluster = chain(2);
+    cluster.write(0, &set("shared"));
+    let shared = cluster.hosts[0].node.held().unwrap().offset;
+    cluster.hosts[1].upstream = None;
+    cluster.cut(1);
+    cluster.write(0, &set("lost"));
+    cluster.promote(1);
+    let (now, end) = (cluster.now, cluster.hosts[0].node.held().unwrap().offset);
+    cluster.hosts[0].upstream = Some(1);
+    cluster.hosts[0].node.follow(ReplicaConfig::default(), None, now).unwrap();
+    cluster.hosts[0].node.handle_parted(shared);
+    cluster.pass(seconds(5));
+    let lost = Lost { held: Some(shared), end, kept_from: Some(at(0)) };
+    let told = cluster.hosts[0].told();
+    assert!(
+        told.iter().any(|event| matches!(event, NodeEvent::Diverged(_, told) if *told == lost)),
+        "{told:?}"
+    );
+}
+
 /// A primary that everybody had all of loses nothing, though it has to start over.
 #[test]
 fn nothing_is_lost_that_the_new_primary_had() {
@@ -239,6 +259,21 @@ fn nothing_is_lost_that_the_new_primary_had() {
     cluster.hosts[0].upstream = Some(1);
     cluster.hosts[0].node.follow(config, Some(shared), now).unwrap();
     cluster.pass(seconds(5));
+    assert!(!cluster.hosts[0].told().iter().any(|event| matches!(event, NodeEvent::Diverged(..))));
+}
+
+/// What it wrote on its own is shared from the resume on, whatever the next primary goes on from.
+#[test]
+fn nothing_is_lost_later_that_was_shared_by_a_resume() {
+    let mut cluster = chain(2);
+    cluster.write(0, &set("shared"));
+    cluster.promote(1);
+    cluster.follow(0, 1);
+    cluster.pass(seconds(3));
+    assert_eq!(syncs(&mut cluster, 1), (0, 1));
+    cluster.restart(1, Start::Empty { id: id(77) });
+    cluster.pass(seconds(30));
+    assert_eq!(syncs(&mut cluster, 1), (1, 0), "it started over");
     assert!(!cluster.hosts[0].told().iter().any(|event| matches!(event, NodeEvent::Diverged(..))));
 }
 
@@ -413,5 +448,6 @@ fn a_snapshot_that_never_comes_whole_changes_nothing() {
     cluster.write(0, &set("y"));
     cluster.pass(seconds(5));
     cluster.assert_equal();
-    assert_eq!(syncs(&mut cluster, 0).0, 1);
+    assert_eq!(syncs(&mut cluster, 0), (1, 1), "it resumed");
+    assert_eq!(syncs(&mut cluster, 1), (1, 0), "2 noticed nothing");
 }

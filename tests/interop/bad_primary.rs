@@ -145,7 +145,7 @@ fn who_holds_nothing_is_not_continued() {
     wait_until_equal("write", Some("old".to_owned()), || key(&replica));
 }
 
-/// R36, R220: the old data serves until the new is whole, and a snapshot that is not is no reason to forget a place.
+/// T53, R36, R220: the old data serves until the new is whole, and a snapshot that is not is no reason to forget a place.
 #[test]
 fn a_snapshot_that_is_not_whole_or_not_sound_changes_nothing() {
     let other = &IMAGE[..IMAGE.len() - 8];
@@ -206,7 +206,7 @@ fn a_stream_that_can_not_be_read_costs_a_full_resync_and_no_memory() {
     });
 }
 
-/// R154, R155: each state has its own patience.
+/// T46, R154, R155: each state has its own patience.
 #[test]
 fn a_primary_that_falls_silent_is_given_up() {
     let primary = Primary::start();

@@ -23,6 +23,7 @@ fn assert_same(primary: &Server, replica: &Server) {
     assert_eq!(ours, theirs);
 }
 
+/// T48.
 #[test]
 #[ignore = "needs redis-server"]
 fn a_redis_primary_is_followed_under_load_however_its_snapshot_comes() {
@@ -85,7 +86,7 @@ fn a_chain_holds_the_same_at_each_end() {
     }
 }
 
-/// T10, T18: the leaf goes on with the middle, and so does the old primary once it comes back.
+/// R22, R23: the leaf goes on with the middle, and so does the old primary once it comes back.
 #[test]
 #[ignore = "needs redis-server"]
 fn after_the_middle_is_promoted_both_ends_resume() {
@@ -189,7 +190,7 @@ fn roles_rotate_without_a_full_resync() {
     assert_eq!(full(&servers), before);
 }
 
-/// R230 to R237: nothing is lost, and nobody starts over.
+/// T76, R230 to R237: nothing is lost, and nobody starts over.
 #[test]
 #[ignore = "needs redis-server"]
 fn a_primary_hands_over_to_its_replica() {
@@ -209,6 +210,7 @@ fn a_primary_hands_over_to_its_replica() {
     }
 }
 
+/// T73.
 #[test]
 #[ignore = "needs redis-server"]
 fn what_is_not_known_here_stops_the_link_and_not_the_data() {
