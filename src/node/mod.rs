@@ -65,7 +65,7 @@ use crate::wire::{Follow, Sealed};
 pub struct Node {
     primary: Primary,
     replica: Option<Replica>,
-    /// How many links there were to primaries.
+    /// How many links there were to the primaries of before.
     links: u64,
     /// A link to a primary that is followed no more, to be closed.
     closing: Option<(LinkKey, UpstreamEvent)>,
@@ -197,9 +197,7 @@ impl Node {
             self.primary.follow(now);
         }
         self.primary.lose_step();
-        let replica = Replica::after(self.links, config, self.held(), now)?;
-        self.links = replica.links();
-        self.replica = Some(replica);
+        self.replica = Some(Replica::after(self.links, config, self.held(), now)?);
         Ok(())
     }
 
@@ -457,7 +455,9 @@ impl Node {
     }
 
     fn leave_upstream(&mut self) {
-        let closed = self.replica.take().and_then(Replica::close);
+        let left = self.replica.take();
+        self.links = left.as_ref().map_or(self.links, Replica::links);
+        let closed = left.and_then(Replica::close);
         let event = closed.map(|(link, reason)| (link, UpstreamEvent::Close(reason)));
         self.closing = event.or(self.closing.take());
     }

@@ -1,0 +1,66 @@
+//! Another primary, or none, while something of the one before is still under way.
+
+use headwater::{
+    CloseReason, Config, FollowError, LinkKey, Node, NodeEvent, Offset, ReplicaConfig, ResumePoint, Start,
+    Timestamp, UpstreamEvent,
+};
+
+use crate::cluster::{at, id, seconds};
+
+fn moment(count: u64) -> Timestamp {
+    Timestamp::from_origin(seconds(count))
+}
+
+fn point(number: u8, offset: u64) -> ResumePoint {
+    ResumePoint { id: id(number), offset: at(offset) }
+}
+
+/// One that holds offset 100 of a history.
+fn node() -> Node {
+    Node::new(Config::default(), Start::Replica { held: point(1, 100) }, Timestamp::default()).unwrap()
+}
+
+fn follow(node: &mut Node, successor_held: Option<Offset>, now: Timestamp) {
+    node.follow(ReplicaConfig::default(), successor_held, now).unwrap();
+}
+
+fn upstream_events(node: &mut Node) -> Vec<(LinkKey, UpstreamEvent)> {
+    let of_upstream = |event| match event {
+        NodeEvent::Upstream(link, event) => Some((link, event)),
+        _ => None,
+    };
+    std::iter::from_fn(|| node.poll_event()).filter_map(of_upstream).collect()
+}
+
+/// Asks for the stream over a new connection.
+fn ask(node: &mut Node, now: Timestamp) -> LinkKey {
+    let events = upstream_events(node);
+    let Some((link, UpstreamEvent::Connect)) = events.last().copied() else {
+        panic!("it connects: {events:?}")
+    };
+    node.handle_connected(link, now).unwrap();
+    node.handle_asked(link, now).unwrap();
+    link
+}
+
+/// A load that outlives its link and its primary must not be taken for the one under way.
+#[test]
+fn what_comes_late_of_a_primary_of_before_is_never_taken_for_the_next_ones() {
+    let mut node = node();
+    follow(&mut node, None, moment(0));
+    let first = ask(&mut node, moment(0));
+    node.handle_disconnected(first, moment(0));
+    node.handle_timeout(moment(5));
+    let loading = ask(&mut node, moment(5));
+    node.handle_full(loading, point(2, 500), moment(5)).unwrap();
+    node.handle_snapshot_end(loading, moment(5)).unwrap();
+
+    follow(&mut node, None, moment(6));
+    let link = ask(&mut node, moment(6));
+    node.handle_full(link, point(3, 7), moment(6)).unwrap();
+    node.handle_snapshot_end(link, moment(6)).unwrap();
+    assert_eq!(node.handle_loaded(loading, moment(7)), Err(FollowError::Gone(loading)));
+    assert_eq!(node.held(), Some(point(1, 100)));
+    node.handle_loaded(link, moment(7)).unwrap();
+    assert_eq!(node.held(), Some(point(3, 7)));
+}
