@@ -64,3 +64,18 @@ fn what_comes_late_of_a_primary_of_before_is_never_taken_for_the_next_ones() {
     node.handle_loaded(link, moment(7)).unwrap();
     assert_eq!(node.held(), Some(point(3, 7)));
 }
+
+/// Two links' ends in one batch: the host has but one connection open, and is to close it.
+#[test]
+fn a_connection_given_up_is_closed_whatever_follows_in_the_same_batch() {
+    let mut node = node();
+    follow(&mut node, None, moment(0));
+    let link = ask(&mut node, moment(0));
+    node.handle_resumed(link, None, moment(0)).unwrap();
+    node.handle_timeout(moment(1)); // it has held for a while: the next attempt comes at once
+    assert_eq!(upstream_events(&mut node).len(), 2);
+    node.handle_timeout(moment(62));
+    node.promote(id(9), moment(62)).unwrap();
+    let reason = CloseReason::Silent { silent: seconds(62), timeout: seconds(60) };
+    assert_eq!(upstream_events(&mut node), [(link, UpstreamEvent::Close(reason))]);
+}
