@@ -190,12 +190,15 @@ impl Node {
     ) -> Result<(), ZeroPeriod> {
         config.check()?;
         self.leave_upstream();
-        if !self.primary.role().is_following() {
-            let has_written = self.primary.end() > self.led_from;
-            self.own = has_written.then_some(OwnStretch { held: successor_held });
+        let has_own = if self.primary.role().is_following() {
+            self.own.is_some()
+        } else {
             self.handover = None;
             self.primary.follow(now);
-        }
+            self.primary.end() > self.led_from
+        };
+        self.own = has_own.then_some(OwnStretch { held: successor_held });
+        self.diverged = None;
         self.primary.lose_step();
         self.replica = Some(Replica::after(self.links, config, self.held(), now)?);
         Ok(())

@@ -1,8 +1,8 @@
 //! Another primary, or none, while something of the one before is still under way.
 
 use headwater::{
-    CloseReason, Config, FollowError, LinkKey, Node, NodeEvent, Offset, ReplicaConfig, ResumePoint, Start,
-    Timestamp, UpstreamEvent,
+    CloseReason, Config, FollowError, LinkKey, Lost, Node, NodeEvent, Offset, Peer, ReplicaConfig,
+    ResumePoint, Start, Tag, Timestamp, UpstreamEvent, Wanted,
 };
 
 use crate::cluster::{at, id, seconds};
@@ -78,4 +78,31 @@ fn a_connection_given_up_is_closed_whatever_follows_in_the_same_batch() {
     node.promote(id(9), moment(62)).unwrap();
     let reason = CloseReason::Silent { silent: seconds(62), timeout: seconds(60) };
     assert_eq!(upstream_events(&mut node), [(link, UpstreamEvent::Close(reason))]);
+}
+
+/// What one replica acknowledged says nothing of another one.
+#[test]
+fn what_may_be_lost_is_told_by_what_the_primary_of_now_has() {
+    let now = moment(0);
+    let mut node = Node::new(Config::default(), Start::Empty { id: id(1) }, now).unwrap();
+    node.primary().supply_id(id(2)).unwrap();
+    let _ = node.primary().attach(Wanted::Everything, Peer::new(Tag(1), "replica"), now).unwrap();
+    node.primary().append(&[b'x'; 90], now);
+    for (successor_held, parted) in [(Some(at(80)), Some(at(70))), (Some(at(40)), None), (None, None)] {
+        follow(&mut node, successor_held, now);
+        parted.into_iter().for_each(|parted| node.handle_parted(parted));
+        let events = std::iter::from_fn(|| node.poll_event());
+        let link = events.filter_map(|event| match event {
+            NodeEvent::Upstream(link, UpstreamEvent::Connect) => Some(link),
+            _ => None,
+        });
+        let link = link.last().unwrap();
+        node.handle_connected(link, now).unwrap();
+        node.handle_asked(link, now).unwrap();
+        node.handle_full(link, point(3, 7), now).unwrap();
+        let lost = Lost { held: parted.or(successor_held), end: at(90), kept_from: Some(at(0)) };
+        let told =
+            std::iter::from_fn(|| node.poll_event()).find(|event| matches!(event, NodeEvent::Diverged(..)));
+        assert_eq!(told, Some(NodeEvent::Diverged(link, lost)));
+    }
 }
