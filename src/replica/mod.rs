@@ -467,8 +467,8 @@ impl Replica {
         let now = self.now;
         let current = self.current(link)?;
         current.stage = Stage::InStep { received, ack_at };
-        current.heard = now;
-        (self.fresh_at, self.lost_at) = (Some(now), None);
+        let heard = core::mem::replace(&mut current.heard, now);
+        (self.fresh_at, self.lost_at) = (Some(heard), None); // while a snapshot is loaded nothing is read
         (self.has_come_in_step, self.is_ack_wanted) = (true, true);
         Ok(())
     }

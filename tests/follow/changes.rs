@@ -2,7 +2,7 @@
 
 use headwater::{
     CloseReason, Config, FollowError, LinkKey, Lost, Node, NodeEvent, Offset, Peer, ReplicaConfig,
-    ResumePoint, Start, Tag, Timestamp, UpstreamEvent, Wanted,
+    ResumePoint, Staleness, Start, Tag, Timestamp, UpstreamEvent, Wanted,
 };
 
 use crate::cluster::{at, id, seconds};
@@ -105,4 +105,19 @@ fn what_may_be_lost_is_told_by_what_the_primary_of_now_has() {
             std::iter::from_fn(|| node.poll_event()).find(|event| matches!(event, NodeEvent::Diverged(..)));
         assert_eq!(told, Some(NodeEvent::Diverged(link, lost)));
     }
+}
+
+/// A load takes long, and the primary sends meanwhile: none of that is in the image.
+#[test]
+fn what_is_read_after_a_load_is_as_old_as_the_snapshots_end() {
+    let mut node = node();
+    follow(&mut node, None, moment(0));
+    let link = ask(&mut node, moment(0));
+    node.handle_full(link, point(2, 500), moment(1)).unwrap();
+    node.handle_snapshot_end(link, moment(2)).unwrap();
+    node.handle_loaded(link, moment(60)).unwrap();
+    assert_eq!(node.staleness(moment(60)), Some(Staleness { bytes: 0, age: seconds(58) }));
+    node.handle_received(link, 1, moment(61)).unwrap();
+    node.handle_applied(link, &"x".into(), moment(61)).unwrap();
+    assert_eq!(node.staleness(moment(61)), Some(Staleness { bytes: 0, age: seconds(0) }));
 }
