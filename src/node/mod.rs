@@ -193,7 +193,7 @@ impl Node {
         let has_own = if self.primary.role().is_following() {
             self.own.is_some()
         } else {
-            self.handover = None;
+            (self.handover, self.handover_failed) = (None, false);
             self.primary.follow(now);
             self.primary.end() > self.led_from
         };

@@ -1,11 +1,11 @@
 //! Another primary, or none, while something of the one before is still under way.
 
 use headwater::{
-    CloseReason, Config, FollowError, LinkKey, Lost, Node, NodeEvent, Offset, Peer, ReplicaConfig,
+    CloseReason, Config, FollowError, Handover, LinkKey, Lost, Node, NodeEvent, Offset, Peer, ReplicaConfig,
     ResumePoint, Staleness, Start, Tag, Timestamp, UpstreamEvent, Wanted,
 };
 
-use crate::cluster::{at, id, seconds};
+use crate::cluster::{Cluster, at, id, seconds};
 
 fn moment(count: u64) -> Timestamp {
     Timestamp::from_origin(seconds(count))
@@ -120,4 +120,20 @@ fn what_is_read_after_a_load_is_as_old_as_the_snapshots_end() {
     node.handle_received(link, 1, moment(61)).unwrap();
     node.handle_applied(link, &"x".into(), moment(61)).unwrap();
     assert_eq!(node.staleness(moment(61)), Some(Staleness { bytes: 0, age: seconds(0) }));
+}
+
+/// R235: no handover is under way any more that could have failed.
+#[test]
+fn who_follows_is_told_of_no_handover() {
+    let mut cluster = Cluster::new(2);
+    cluster.follow(1, 0);
+    cluster.pass(seconds(3));
+    let now = cluster.now;
+    let later = now.checked_add(seconds(9)).unwrap();
+    let node = &mut cluster.hosts[0].node;
+    node.begin_handover(Handover { to: None, timeout: Some(seconds(9)) }, now).unwrap();
+    node.handle_timeout(later);
+    follow(node, None, later);
+    let told: Vec<_> = std::iter::from_fn(|| node.poll_event()).collect();
+    assert!(!told.contains(&NodeEvent::HandoverFailed), "{told:?}");
 }
