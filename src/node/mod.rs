@@ -152,9 +152,10 @@ impl Node {
     }
 
     /// The place in its history that the data is at. Store it inside the image that is taken now, nowhere else. `None`
-    /// while no replica wants the stream of a primary: what is written then is not counted (R12, R38).
+    /// while no replica wants the stream of a primary: what is written then is not counted (R12, R38). `None`, too, from
+    /// [`Node::handle_unreadable`] until a snapshot is loaded or the node leads.
     pub fn held(&self) -> Option<ResumePoint> {
-        self.primary.held()
+        self.primary.held().filter(|_| !self.is_spoiled())
     }
 
     /// Whether it follows another node, or is to.
@@ -189,6 +190,7 @@ impl Node {
         now: Timestamp,
     ) -> Result<(), ZeroPeriod> {
         config.check()?;
+        let is_spoiled = self.is_spoiled();
         self.leave_upstream();
         let has_own = if self.primary.role().is_following() {
             self.own.is_some()
@@ -200,7 +202,7 @@ impl Node {
         self.own = has_own.then_some(OwnStretch { held: successor_held });
         self.diverged = None;
         self.primary.lose_step();
-        self.replica = Some(Replica::after(self.links, config, self.held(), now)?);
+        self.replica = Some(Replica::after(self.links, config, self.primary.held(), is_spoiled, now)?);
         Ok(())
     }
 
@@ -312,7 +314,7 @@ impl Node {
         self.followed(link)?.handle_received(link, bytes, now)
     }
 
-    /// As [`Replica::handle_unreadable`].
+    /// As [`Replica::handle_unreadable`], whichever primary is asked next.
     ///
     /// # Errors
     ///
@@ -447,7 +449,7 @@ impl Node {
             let in_step = self.primary.role() == Role::Following { in_step: true };
             assert_eq!(replica.is_in_step(), in_step, "both sides know whether the stream comes");
             assert!(
-                replica.held().is_none_or(|held| Some(held) == self.held()),
+                replica.held().is_none_or(|held| Some(held) == self.primary.held()),
                 "what is applied is passed on"
             );
         }
@@ -455,6 +457,10 @@ impl Node {
 
     fn followed(&mut self, link: LinkKey) -> Result<&mut Replica, FollowError> {
         self.replica.as_mut().ok_or(FollowError::Gone(link))
+    }
+
+    fn is_spoiled(&self) -> bool {
+        self.replica.as_ref().is_some_and(Replica::is_spoiled)
     }
 
     fn leave_upstream(&mut self) {

@@ -114,14 +114,17 @@ impl Replica {
         Ok(replica)
     }
 
-    /// [`Replica::new`], with its first link the one after `links` others.
+    /// [`Replica::new`], with its first link the one after `links` others. `is_spoiled` is [`Replica::is_spoiled`] of the
+    /// one before.
     pub(crate) fn after(
         links: u64,
         config: ReplicaConfig,
         held: Option<ResumePoint>,
+        is_spoiled: bool,
         now: Timestamp,
     ) -> Result<Self, ZeroPeriod> {
         let mut replica = Self::new(config, held, now)?;
+        replica.is_spoiled = is_spoiled;
         replica.link = Ok(Link::new(LinkKey(links + 1), replica.now));
         replica.links = links + 1;
         Ok(replica)
@@ -130,6 +133,11 @@ impl Replica {
     /// How many links there were.
     pub(crate) const fn links(&self) -> u64 {
         self.links
+    }
+
+    /// Whether what is held can't be gone on from.
+    pub(crate) const fn is_spoiled(&self) -> bool {
+        self.is_spoiled
     }
 
     /// What to ask the primary for.

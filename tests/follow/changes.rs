@@ -137,3 +137,24 @@ fn who_follows_is_told_of_no_handover() {
     let told: Vec<_> = std::iter::from_fn(|| node.poll_event()).collect();
     assert!(!told.contains(&NodeEvent::HandoverFailed), "{told:?}");
 }
+
+/// R220: it is the host's data that can't be gone on from, whoever is asked.
+#[test]
+fn what_can_not_be_gone_on_from_is_neither_offered_to_another_primary_nor_stored() {
+    let mut node = node();
+    follow(&mut node, None, moment(0));
+    let link = ask(&mut node, moment(0));
+    node.handle_resumed(link, None, moment(0)).unwrap();
+    node.handle_unreadable(link, moment(0)).unwrap();
+    assert_eq!(node.held(), None);
+    node.handle_disconnected(link, moment(0));
+    follow(&mut node, None, moment(0));
+    assert_eq!((node.wanted(), node.held()), (Some(Wanted::Everything), None));
+
+    let link = ask(&mut node, moment(5));
+    node.handle_full(link, point(2, 500), moment(5)).unwrap();
+    node.handle_snapshot_end(link, moment(5)).unwrap();
+    node.handle_loaded(link, moment(5)).unwrap();
+    assert_eq!(node.held(), Some(point(2, 500)));
+    node.check_invariants();
+}
