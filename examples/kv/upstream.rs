@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use bytes::{Bytes, BytesMut};
 use headwater::info::{Follower, Transfer};
 use headwater::wire::{self, CommandLimits, Inbound, Introduction, StreamUnit};
-use headwater::{LinkKey, Node, Timestamp, UpstreamEvent, UpstreamReport};
+use headwater::{LinkKey, LinkState, Node, Timestamp, UpstreamEvent, UpstreamReport};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
@@ -22,7 +22,7 @@ use crate::snapshot::nameless_file;
 pub struct Upstream {
     pub host: String,
     pub port: u16,
-    /// It is a replica of before, and asked to take over.
+    /// It is a replica of before, and asked to take over. Once it has answered it leads.
     pub is_handover: bool,
     link: Option<Link>,
 }
@@ -77,8 +77,7 @@ impl Server {
             UpstreamEvent::Connect => self.connect_upstream(key),
             UpstreamEvent::Close(reason) => self.lose_upstream(key, &reason.to_string()),
             UpstreamEvent::InStep => {
-                let Some(upstream) = &mut self.upstream else { return };
-                upstream.is_handover = false;
+                let Some(upstream) = &self.upstream else { return };
                 let offset = self.node.primary().end();
                 info!("in step with {}:{}, at offset {offset}", upstream.host, upstream.port);
             }
@@ -147,10 +146,15 @@ impl Server {
         let Some(link) = upstream.link(key) else { return };
         let Some((bytes, go_on)) = link.unread.take() else { return };
         let mut input = &bytes[..];
-        match link.read(&mut input, node, data, *now, self.config.work_dir()) {
+        let read = link.read(&mut input, node, data, *now, self.config.work_dir());
+        let state = node.upstream(*now).map(|report| report.state);
+        upstream.is_handover &= !matches!(state, Some(LinkState::Syncing | LinkState::InStep)); // R237
+        match read {
             Ok(None) => drop(go_on.send(())),
             Ok(Some(image)) => {
-                link.unread = Some((bytes.slice_ref(input), go_on));
+                if let Some(link) = upstream.link(key) {
+                    link.unread = Some((bytes.slice_ref(input), go_on));
+                }
                 let server = self.sender.clone();
                 task::spawn_blocking(move || {
                     let loaded = load(image).map_err(|error| error.to_string());
@@ -181,12 +185,12 @@ impl Server {
     /// The data stays as it is; another attempt follows.
     fn lose_upstream(&mut self, key: LinkKey, why: &str) {
         let Some(upstream) = self.upstream.as_mut() else { return };
+        self.node.handle_disconnected(key, self.now);
         if let Some(Link { .. }) = upstream.link.take_if(|link| link.key == key) {
             let offset = self.node.primary().end();
             warn!("the link to {}:{} is closed at offset {offset}: {why}", upstream.host, upstream.port);
+            self.give_up_handover();
         }
-        self.node.handle_disconnected(key, self.now);
-        self.give_up_handover();
     }
 }
 

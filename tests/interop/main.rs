@@ -72,6 +72,7 @@ mod loader;
 mod malformed;
 mod psync;
 mod resume;
+mod roles;
 mod settings;
 mod slow_replicas;
 mod tail;
