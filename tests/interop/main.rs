@@ -73,6 +73,7 @@ mod malformed;
 mod psync;
 mod resume;
 mod roles;
+mod saves;
 mod settings;
 mod slow_replicas;
 mod tail;
