@@ -111,7 +111,10 @@ impl Server {
     pub fn promote(&mut self) {
         self.upstream = None;
         match self.node.promote(random_id(), self.now) {
-            Ok(()) => info!("leads from now on"),
+            Ok(()) => {
+                self.expire(); // the next command may come with this one
+                info!("leads from now on");
+            }
             Err(refused) => warn!("{refused}"), // once in 2^160 times
         }
     }

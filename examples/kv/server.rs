@@ -131,11 +131,16 @@ impl Server {
         }
     }
 
-    /// Reads the clocks, and removes the keys whose time has come. Who follows waits to be told so.
+    /// Reads the clocks, and removes the keys whose time has come.
     fn begin(&mut self) {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.now = Timestamp::from_origin(self.started.elapsed());
         self.data.now_ms = i64::try_from(unix.as_millis()).unwrap_or(i64::MAX);
+        self.expire();
+    }
+
+    /// Removes the keys whose time has come. Who follows waits to be told so.
+    pub fn expire(&mut self) {
         if self.node.is_following() {
             return;
         }

@@ -1,8 +1,11 @@
 //! Role changes of kv, next to peers that a test plays.
 
-use crate::bad_primary::{Asked, ID, Primary, send, wait_for_line};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::bad_primary::{Asked, ID, Primary, key, send, wait_for_line};
 use crate::raw::RawClient;
 use crate::server::{Program, Server};
+use crate::wait::wait_until_equal;
 
 /// A replica that says it listens where `primary` does, and has acknowledged all there is: its link, and that end.
 fn attach(server: &Server, primary: &Primary) -> (RawClient, String) {
@@ -35,4 +38,28 @@ fn who_has_handed_over_does_not_lead_again_when_the_link_breaks() {
         assert_eq!(server.info().text("role"), "slave", "{answer}");
         assert_eq!(successor.asked().wanted.len(), 2, "{answer}");
     }
+}
+
+/// T72: what has expired meanwhile is gone for all before anything is made of it.
+#[test]
+fn who_is_promoted_first_tells_what_has_expired() {
+    let primary = Primary::start();
+    let server = Server::follower(Program::Kv, primary.port(), &["--repl-ping-replica-period", "3600"]);
+    let mut link = primary.sync();
+    let expires_at = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_millis() + 50;
+    let set = format!("*5\r\n$3\r\nSET\r\n$3\r\nkey\r\n$1\r\n5\r\n$4\r\nPXAT\r\n$13\r\n{expires_at}\r\n");
+    send(&mut link, set.as_bytes());
+    let end = 100 + set.len();
+    wait_until_equal("offset", end as u64, || server.info().number("slave_repl_offset"));
+    wait_until_equal("expiry", None, || key(&server));
+
+    let mut client = RawClient::connect(server.port());
+    client.send("REPLICAOF NO ONE\r\nINCR key\r\n");
+    assert_eq!([client.line(), client.line()], ["+OK", ":1"]);
+    let mut replica = RawClient::connect(server.port());
+    let answer = replica.ask(&format!("PSYNC {ID} {}", end + 1));
+    assert!(answer.starts_with("+CONTINUE"), "{answer}");
+    let mut words = std::iter::from_fn(|| Some(replica.line())).filter(|line| !line.starts_with(['*', '$']));
+    let words: Vec<String> = words.by_ref().take_while(|word| word != "INCR").collect();
+    assert_eq!(words[..2], ["DEL", "key"]);
 }
