@@ -8,14 +8,14 @@ use crate::server::{Program, Server};
 use crate::wait::wait_until_equal;
 
 /// A replica that says it listens where `primary` does, and has acknowledged all there is: its link, and that end.
-fn attach(server: &Server, primary: &Primary) -> (RawClient, String) {
+fn attach(server: &Server, primary: &Primary) -> RawClient {
     let mut replica = RawClient::connect(server.port());
     assert_eq!(replica.ask(&format!("REPLCONF listening-port {}", primary.port())), "+OK");
     let answer = replica.ask("PSYNC ? -1");
     let end = answer.rsplit(' ').next().expect("split gives something").to_owned();
     replica.snapshot();
     replica.send(format!("REPLCONF ACK {end}\r\n"));
-    (replica, end)
+    replica
 }
 
 /// R237: whoever has answered leads, whatever becomes of the link. A second leader would take writes that are lost.
@@ -28,7 +28,7 @@ fn who_has_handed_over_does_not_lead_again_when_the_link_breaks() {
     ] {
         let server = Server::primary(Program::Kv, &["--repl-ping-replica-period", "3600"]);
         let successor = Primary::start();
-        let (_replica, _) = attach(&server, &successor);
+        let _replica = attach(&server, &successor);
         redis::cmd("FAILOVER").exec(&mut server.client()).expect("it begins");
         let Asked { mut stream, wanted } = successor.asked();
         assert_eq!(wanted[2..], ["FAILOVER"]);
@@ -62,4 +62,28 @@ fn who_is_promoted_first_tells_what_has_expired() {
     let mut words = std::iter::from_fn(|| Some(replica.line())).filter(|line| !line.starts_with(['*', '$']));
     let words: Vec<String> = words.by_ref().take_while(|word| word != "INCR").collect();
     assert_eq!(words[..2], ["DEL", "key"]);
+}
+
+/// R30, R231: until the replica has answered nobody knows who leads.
+#[test]
+fn no_other_role_is_taken_while_a_replica_is_asked_to_take_over() {
+    let server = Server::primary(Program::Kv, &["--repl-ping-replica-period", "3600"]);
+    let successor = Primary::start();
+    let _replica = attach(&server, &successor);
+    let mut client = RawClient::connect(server.port());
+    assert_eq!(client.ask("FAILOVER"), "+OK");
+    let _asked = successor.asked();
+    assert_eq!(client.ask("REPLICAOF NO ONE"), "-ERR REPLICAOF not allowed while failing over.");
+    assert_eq!(client.ask("FAILOVER"), "-ERR FAILOVER already in progress.");
+    assert_eq!(client.ask("FAILOVER ABORT"), "+OK");
+    assert_eq!(client.ask("SET key 1"), "+OK");
+}
+
+/// R29.
+#[test]
+fn a_primary_is_the_same_however_its_name_is_spelt() {
+    let server = Server::primary(Program::Kv, &[]);
+    let mut client = RawClient::connect(server.port());
+    assert_eq!(client.ask("REPLICAOF localhost 1"), "+OK");
+    assert_eq!(client.ask("REPLICAOF LocalHost 1"), "+OK Already connected to specified master");
 }
