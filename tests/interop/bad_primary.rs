@@ -206,6 +206,20 @@ fn a_stream_that_can_not_be_read_costs_a_full_resync_and_no_memory() {
     });
 }
 
+/// Acks that nobody reads must not gather.
+#[test]
+fn who_asks_for_acks_and_reads_none_is_read_no_further() {
+    let primary = Primary::start();
+    let replica = Server::follower(Program::Kv, primary.port(), &[]);
+    let mut link = primary.sync();
+    link.set_write_timeout(Some(Duration::from_secs(1))).expect("the timeout is not zero");
+    let requests = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n".repeat(1 << 13);
+    let taken = (0..1000).take_while(|_| link.write_all(&requests).is_ok()).count();
+    assert!(taken < 1000, "300 MB of requests were taken");
+    assert!(replica.info().number("used_memory_rss") < 100 << 20);
+    assert_eq!(key(&replica).as_deref(), Some("old"));
+}
+
 /// R154, R155: each state has its own patience.
 #[test]
 fn a_primary_that_falls_silent_is_given_up() {
