@@ -87,3 +87,16 @@ fn a_primary_is_the_same_however_its_name_is_spelt() {
     assert_eq!(client.ask("REPLICAOF localhost 1"), "+OK");
     assert_eq!(client.ask("REPLICAOF LocalHost 1"), "+OK Already connected to specified master");
 }
+
+/// R168.
+#[test]
+fn who_follows_has_no_replicas_to_wait_for() {
+    let server = Server::primary(Program::Kv, &[]);
+    let mut client = RawClient::connect(server.port());
+    assert_eq!(client.ask("REPLICAOF localhost 1"), "+OK");
+    for (command, name) in [("WAIT 0 1", "WAIT"), ("WAITAOF 0 0 1", "WAITAOF")] {
+        let refused = format!("-ERR {name} cannot be used with replica instances.");
+        let answer = client.ask(command);
+        assert!(answer.starts_with(&refused), "{command}: {answer}");
+    }
+}
