@@ -145,6 +145,7 @@ impl Server {
     fn abort_handover(&mut self) -> Result<(), Box<dyn Error>> {
         if self.node.report(self.now).is_handing_over {
             self.node.cancel_handover();
+            self.expire();
         } else if self.upstream.as_ref().is_some_and(|upstream| upstream.is_handover) {
             self.give_up_handover();
         } else {

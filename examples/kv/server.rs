@@ -7,7 +7,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use headwater::wire::{self, SelectedDb};
-use headwater::{Batch, Detach, LinkKey, Node, ReplicaKey, ReplicationId, SnapshotKey, Start, Timestamp};
+use headwater::{
+    Batch, Detach, LinkKey, Node, ReplicaKey, ReplicationId, SnapshotKey, Start, Timestamp, WriteRefused,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::{task, time};
@@ -139,9 +141,10 @@ impl Server {
         self.expire();
     }
 
-    /// Removes the keys whose time has come. Who follows waits to be told so.
+    /// Removes the keys whose time has come. Who follows waits to be told so, and who hands over ends what it tells (R233).
     pub fn expire(&mut self) {
-        if self.node.is_following() {
+        let admitted = self.node.primary().admit_write(self.now);
+        if matches!(admitted, Err(WriteRefused::Following | WriteRefused::HandingOver)) {
             return;
         }
         while let Some(key) = self.data.store.expired(self.data.now_ms) {

@@ -100,3 +100,25 @@ fn who_follows_has_no_replicas_to_wait_for() {
         assert!(answer.starts_with(&refused), "{command}: {answer}");
     }
 }
+
+/// R233: where keys expire all the time no replica would ever have everything.
+#[test]
+fn nothing_expires_into_the_stream_while_a_replica_is_to_have_all_of_it() {
+    let server = Server::primary(Program::Kv, &["--repl-ping-replica-period", "3600"]);
+    let successor = Primary::start();
+    let _replica = attach(&server, &successor);
+    let mut client = RawClient::connect(server.port());
+    assert_eq!(client.ask("SET key 5 PX 500"), "+OK"); // which the replica does not acknowledge
+    let end = server.info().number("master_repl_offset");
+    assert_eq!(client.ask("FAILOVER"), "+OK");
+    wait_until_equal("expiry", None, || key(&server));
+    assert_eq!(server.info().number("master_repl_offset"), end);
+    client.send("FAILOVER ABORT\r\nINCR key\r\n");
+    assert_eq!([client.line(), client.line()], ["+OK", ":1"]);
+    let told = server.info().number("master_repl_offset") - end;
+    assert_eq!(
+        told,
+        [["*2\r\n$3\r\nDEL\r\n$3\r\nkey\r\n"], ["*2\r\n$4\r\nINCR\r\n$3\r\nkey\r\n"]].concat().concat().len()
+            as u64
+    );
+}
