@@ -122,3 +122,19 @@ fn nothing_expires_into_the_stream_while_a_replica_is_to_have_all_of_it() {
             as u64
     );
 }
+
+/// R47, R50: whoever is refused would lead again, beside this node.
+#[test]
+fn a_request_to_take_over_that_is_refused_changes_nothing() {
+    let primary = Primary::start();
+    let server = Server::follower(Program::Kv, primary.port(), &[]);
+    let _link = primary.sync();
+    wait_until_equal("offset", 100, || server.info().number("slave_repl_offset"));
+    let mut client = RawClient::connect(server.port());
+    client.send(format!("PING\r\nPSYNC {ID} 101 FAILOVER\r\n"));
+    assert_eq!([client.line(), client.line()].map(|line| line[..4].to_owned()), ["+PON", "-ERR"]);
+    assert_eq!(server.info().text("role"), "slave");
+    let answer = client.ask(&format!("PSYNC {ID} 101 FAILOVER"));
+    assert!(answer.starts_with("+CONTINUE"), "{answer}");
+    assert_eq!(server.info().text("role"), "master");
+}
