@@ -332,6 +332,20 @@ impl Node {
         self.note_step();
     }
 
+    /// As [`Replica::handle_replacing`]. Its own replicas are dropped, and start over; without it they are when the snapshot
+    /// is loaded.
+    ///
+    /// # Errors
+    ///
+    /// [`FollowError`].
+    pub fn handle_replacing(&mut self, link: LinkKey, now: Timestamp) -> Result<(), FollowError> {
+        self.followed(link)?.handle_replacing(link, now)?;
+        self.primary.begin_to_replace(now);
+        self.own = None;
+        self.end_fences();
+        Ok(())
+    }
+
     /// The snapshot is loaded, and what was held before is gone: its own replicas are dropped, and start over (R36).
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! Another primary, or none, while something of the one before is still under way.
 
 use headwater::{
-    CloseReason, Config, FollowError, Handover, LinkKey, Lost, Node, NodeEvent, Offset, Peer, ReplicaConfig,
-    ResumePoint, Staleness, Start, Tag, Timestamp, UpstreamEvent, Wanted,
+    CloseReason, Config, Event, FollowError, Handover, LinkKey, Lost, Node, NodeEvent, Offset, Peer,
+    ReplicaConfig, ResumePoint, Staleness, Start, Tag, Timestamp, UpstreamEvent, Wanted,
 };
 
 use crate::cluster::{Cluster, at, id, seconds};
@@ -156,5 +156,38 @@ fn what_can_not_be_gone_on_from_is_neither_offered_to_another_primary_nor_stored
     node.handle_snapshot_end(link, moment(5)).unwrap();
     node.handle_loaded(link, moment(5)).unwrap();
     assert_eq!(node.held(), Some(point(2, 500)));
+    node.check_invariants();
+}
+
+/// R36: a host that loads in the place of its data has nothing to go on from when the load fails.
+#[test]
+fn half_a_load_in_the_place_of_the_data_is_nothing_to_go_on_from() {
+    let mut node = node();
+    follow(&mut node, None, moment(0));
+    let link = ask(&mut node, moment(0));
+    node.handle_resumed(link, None, moment(0)).unwrap();
+    let replica =
+        node.primary().attach(Wanted::Everything, Peer::new(Tag(1), "replica"), moment(0)).unwrap().replica;
+    node.handle_disconnected(link, moment(0));
+    node.handle_timeout(moment(5));
+    let link = ask(&mut node, moment(5));
+    node.handle_full(link, point(2, 500), moment(5)).unwrap();
+    node.handle_snapshot_end(link, moment(5)).unwrap();
+    node.handle_replacing(link, moment(5)).unwrap();
+    assert_eq!(node.held(), None);
+    let dropped =
+        |event| matches!(event, NodeEvent::Primary(Event::Dropped { replica: gone, .. }) if gone == replica);
+    assert!(std::iter::from_fn(|| node.poll_event()).any(dropped));
+    node.handle_load_failed(link, moment(6)).unwrap();
+    node.check_invariants();
+    follow(&mut node, None, moment(6));
+    assert_eq!((node.wanted(), node.held()), (Some(Wanted::Everything), None));
+
+    let link = ask(&mut node, moment(6));
+    node.handle_full(link, point(3, 7), moment(6)).unwrap();
+    node.handle_snapshot_end(link, moment(6)).unwrap();
+    node.handle_replacing(link, moment(6)).unwrap();
+    node.handle_loaded(link, moment(6)).unwrap();
+    assert_eq!(node.held(), Some(point(3, 7)));
     node.check_invariants();
 }
