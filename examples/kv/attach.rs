@@ -16,6 +16,7 @@ pub fn replconf(client: &mut Client, args: &[&[u8]]) -> Answer {
 
 pub fn psync(server: &mut Server, client: &mut Client, args: &[&[u8]]) -> Answer {
     match wire::psync(args)? {
+        Psync { failover: true, .. } if client.has_unsent => Err(CommandError::PendingOutput.into()),
         Psync { wanted, failover: true } => {
             take_over(server, wanted)?;
             attach(server, client, wanted, client.peer.clone())

@@ -127,13 +127,14 @@ impl Data {
     }
 
     fn set(&mut self, key: &[u8], value: &[u8], options: &[&[u8]]) -> Answer {
-        let (mut if_exists, mut expires_at) = (None, None);
+        let (mut if_exists, mut expires_at, mut keeps_expiry) = (None, None, false);
         let mut options = options.iter();
         while let Some(option) = options.next() {
             match option.to_ascii_lowercase().as_slice() {
                 b"nx" if if_exists != Some(true) => if_exists = Some(false),
                 b"xx" if if_exists != Some(false) => if_exists = Some(true),
-                unit @ (b"ex" | b"px" | b"pxat") if expires_at.is_none() => {
+                b"keepttl" if expires_at.is_none() => keeps_expiry = true,
+                unit @ (b"ex" | b"px" | b"pxat") if expires_at.is_none() && !keeps_expiry => {
                     let time = options.next().ok_or(SYNTAX)?;
                     let at = moment(time, unit, self.now_ms)?.filter(|_| integer(time) > Ok(0));
                     expires_at = Some(at.ok_or("ERR invalid expire time in 'set' command")?);
@@ -143,6 +144,9 @@ impl Data {
         }
         if if_exists.is_some_and(|wanted| wanted != self.entry(key).is_some()) {
             return Ok(Null);
+        }
+        if keeps_expiry {
+            expires_at = self.entry(key).and_then(|entry| entry.expires_at);
         }
         self.set_until(key, value, expires_at);
         Ok(Reply::OK)

@@ -3,7 +3,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use headwater::{Lost, ResumePoint};
 use tokio::task;
@@ -122,6 +122,8 @@ impl Server {
 
 /// Puts the data in the place of what was saved before, in one step.
 fn write(dir: &Path, frozen: &Frozen) -> io::Result<()> {
+    // SHUTDOWN comes while BGSAVE writes, and has the newer data.
+    let _one_at_a_time = WRITING.lock();
     let temporary = dir.join(format!("temp-{}.rdb", process::id()));
     let mut out = io::BufWriter::with_capacity(PORTION, File::create(&temporary)?);
     for part in rdb::encode(frozen) {
@@ -134,5 +136,6 @@ fn write(dir: &Path, frozen: &Frozen) -> io::Result<()> {
     Ok(())
 }
 
+static WRITING: Mutex<()> = Mutex::new(());
 const FILE: &str = "dump.rdb";
 const SHUTDOWN_OPTIONS: [&str; 4] = ["save", "nosave", "now", "force"];

@@ -13,7 +13,7 @@ use crate::upstream::Upstream;
 /// Serves REPLICAOF.
 pub fn replicaof(server: &mut Server, args: &[&[u8]]) -> Answer {
     let [host, port] = args else { return Err(SYNTAX.into()) };
-    if server.node.report(server.now).is_handing_over {
+    if server.is_failing_over() {
         return Err("ERR REPLICAOF not allowed while failing over.".into());
     }
     if is(host, "no") && is(port, "one") {
@@ -25,7 +25,7 @@ pub fn replicaof(server: &mut Server, args: &[&[u8]]) -> Answer {
     let host = String::from_utf8_lossy(host).into_owned();
     let port = integer(port)?;
     let port = u16::try_from(port).map_err(|_| "ERR Invalid master port")?;
-    let is_same = |upstream: &Upstream| upstream.host == host && upstream.port == port;
+    let is_same = |upstream: &Upstream| upstream.host.eq_ignore_ascii_case(&host) && upstream.port == port;
     if server.upstream.as_ref().is_some_and(is_same) {
         return Ok(Reply::Simple("OK Already connected to specified master"));
     }
@@ -41,9 +41,12 @@ pub fn failover(server: &mut Server, args: &[&[u8]]) -> Result<(), Box<dyn Error
         return server.abort_handover();
     }
     let asked = Failover::parse(args)?;
+    if server.is_failing_over() {
+        return Err("ERR FAILOVER already in progress.".into());
+    }
     let report = server.node.report(server.now);
     let to = match asked.to {
-        Some(_) if server.node.is_following() || report.is_handing_over => None,
+        Some(_) if server.node.is_following() => None,
         Some((host, port)) => {
             let is_meant = |replica: &&ReplicaReport| {
                 replica.peer.address.eq_ignore_ascii_case(&host) && replica.peer.port == port
@@ -111,7 +114,10 @@ impl Server {
     pub fn promote(&mut self) {
         self.upstream = None;
         match self.node.promote(random_id(), self.now) {
-            Ok(()) => info!("leads from now on"),
+            Ok(()) => {
+                self.expire(); // the next command may come with this one
+                info!("leads from now on");
+            }
             Err(refused) => warn!("{refused}"), // once in 2^160 times
         }
     }
@@ -139,12 +145,19 @@ impl Server {
     fn abort_handover(&mut self) -> Result<(), Box<dyn Error>> {
         if self.node.report(self.now).is_handing_over {
             self.node.cancel_handover();
+            self.expire();
         } else if self.upstream.as_ref().is_some_and(|upstream| upstream.is_handover) {
             self.give_up_handover();
         } else {
             return Err("ERR No failover in progress.".into());
         }
         Ok(())
+    }
+
+    /// Until the replica that is to take over has answered.
+    fn is_failing_over(&self) -> bool {
+        self.node.report(self.now).is_handing_over
+            || self.upstream.as_ref().is_some_and(|upstream| upstream.is_handover)
     }
 
     fn begin_to_follow(&mut self, upstream: Upstream, held: Option<Offset>) {

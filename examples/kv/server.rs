@@ -7,7 +7,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use headwater::wire::{self, SelectedDb};
-use headwater::{Batch, Detach, LinkKey, Node, ReplicaKey, ReplicationId, SnapshotKey, Start, Timestamp};
+use headwater::{
+    Batch, Detach, LinkKey, Node, ReplicaKey, ReplicationId, SnapshotKey, Start, Timestamp, WriteRefused,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::{task, time};
@@ -131,12 +133,18 @@ impl Server {
         }
     }
 
-    /// Reads the clocks, and removes the keys whose time has come. Who follows waits to be told so.
+    /// Reads the clocks, and removes the keys whose time has come.
     fn begin(&mut self) {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.now = Timestamp::from_origin(self.started.elapsed());
         self.data.now_ms = i64::try_from(unix.as_millis()).unwrap_or(i64::MAX);
-        if self.node.is_following() {
+        self.expire();
+    }
+
+    /// Removes the keys whose time has come. Who follows waits to be told so, and who hands over ends what it tells (R233).
+    pub fn expire(&mut self) {
+        let admitted = self.node.primary().admit_write(self.now);
+        if matches!(admitted, Err(WriteRefused::Following | WriteRefused::HandingOver)) {
             return;
         }
         while let Some(key) = self.data.store.expired(self.data.now_ms) {

@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use bytes::{Bytes, BytesMut};
 use headwater::info::{Follower, Transfer};
 use headwater::wire::{self, CommandLimits, Inbound, Introduction, StreamUnit};
-use headwater::{LinkKey, Node, Timestamp, UpstreamEvent, UpstreamReport};
+use headwater::{LinkKey, LinkState, Node, Timestamp, UpstreamEvent, UpstreamReport};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
@@ -22,7 +22,7 @@ use crate::snapshot::nameless_file;
 pub struct Upstream {
     pub host: String,
     pub port: u16,
-    /// It is a replica of before, and asked to take over.
+    /// It is a replica of before, and asked to take over. Once it has answered it leads.
     pub is_handover: bool,
     link: Option<Link>,
 }
@@ -31,12 +31,16 @@ pub struct Upstream {
 struct Link {
     key: LinkKey,
     task: JoinHandle<()>,
-    to_write: mpsc::UnboundedSender<Bytes>,
+    to_write: mpsc::UnboundedSender<Outgoing>,
     wire: wire::Link,
     incoming: Option<Incoming>,
     /// What came and is not read yet, and what lets the connection's task read on.
     unread: Option<(Bytes, oneshot::Sender<()>)>,
 }
+
+/// What is to be written, and what lets the connection's task read on once it is: a primary that reads nothing can't fill
+/// the memory with acks.
+type Outgoing = (Bytes, Option<oneshot::Sender<()>>);
 
 /// A snapshot on its way. It is kept in a file, so that its sender can't fill the memory.
 struct Incoming {
@@ -77,8 +81,7 @@ impl Server {
             UpstreamEvent::Connect => self.connect_upstream(key),
             UpstreamEvent::Close(reason) => self.lose_upstream(key, &reason.to_string()),
             UpstreamEvent::InStep => {
-                let Some(upstream) = &mut self.upstream else { return };
-                upstream.is_handover = false;
+                let Some(upstream) = &self.upstream else { return };
                 let offset = self.node.primary().end();
                 info!("in step with {}:{}, at offset {offset}", upstream.host, upstream.port);
             }
@@ -129,7 +132,7 @@ impl Server {
         introduction.failover = upstream.is_handover;
         let mut greeting = BytesMut::new();
         let wire = wire::Link::new(key, introduction, CommandLimits::default(), &mut greeting);
-        let _ = to_write.send(greeting.freeze());
+        let _ = to_write.send((greeting.freeze(), None));
         upstream.link = Some(Link { key, task, to_write, wire, incoming: None, unread: None });
     }
 
@@ -137,7 +140,7 @@ impl Server {
         let mut out = BytesMut::new();
         put(&mut out);
         if let Some(link) = self.upstream.as_mut().and_then(|upstream| upstream.link(key)) {
-            let _ = link.to_write.send(out.freeze());
+            let _ = link.to_write.send((out.freeze(), None));
         }
     }
 
@@ -146,11 +149,19 @@ impl Server {
         let Self { upstream: Some(upstream), node, data, now, .. } = self else { return };
         let Some(link) = upstream.link(key) else { return };
         let Some((bytes, go_on)) = link.unread.take() else { return };
-        let mut input = &bytes[..];
-        match link.read(&mut input, node, data, *now, self.config.work_dir()) {
-            Ok(None) => drop(go_on.send(())),
+        let (mut input, mut out) = (&bytes[..], BytesMut::new());
+        let read = link.read(&mut input, &mut out, node, data, *now, self.config.work_dir());
+        let to_write = link.to_write.clone();
+        let state = node.upstream(*now).map(|report| report.state);
+        upstream.is_handover &= !matches!(state, Some(LinkState::Syncing | LinkState::InStep)); // R237
+        match read {
+            Ok(None) if out.is_empty() => drop(go_on.send(())),
+            Ok(None) => drop(to_write.send((out.freeze(), Some(go_on)))),
             Ok(Some(image)) => {
-                link.unread = Some((bytes.slice_ref(input), go_on));
+                let _ = to_write.send((out.freeze(), None));
+                if let Some(link) = upstream.link(key) {
+                    link.unread = Some((bytes.slice_ref(input), go_on));
+                }
                 let server = self.sender.clone();
                 task::spawn_blocking(move || {
                     let loaded = load(image).map_err(|error| error.to_string());
@@ -181,12 +192,12 @@ impl Server {
     /// The data stays as it is; another attempt follows.
     fn lose_upstream(&mut self, key: LinkKey, why: &str) {
         let Some(upstream) = self.upstream.as_mut() else { return };
+        self.node.handle_disconnected(key, self.now);
         if let Some(Link { .. }) = upstream.link.take_if(|link| link.key == key) {
             let offset = self.node.primary().end();
             warn!("the link to {}:{} is closed at offset {offset}: {why}", upstream.host, upstream.port);
+            self.give_up_handover();
         }
-        self.node.handle_disconnected(key, self.now);
-        self.give_up_handover();
     }
 }
 
@@ -195,14 +206,14 @@ impl Link {
     fn read(
         &mut self,
         input: &mut &[u8],
+        out: &mut BytesMut,
         node: &mut Node,
         data: &mut Data,
         now: Timestamp,
         dir: &std::path::Path,
     ) -> Result<Option<File>, Box<dyn Error>> {
-        let mut out = BytesMut::new();
         let mut image = None;
-        while let Some(inbound) = self.wire.next(input, &mut out, node, now)? {
+        while let Some(inbound) = self.wire.next(input, out, node, now)? {
             match inbound {
                 Inbound::SnapshotStart { len } => {
                     info!(
@@ -229,9 +240,6 @@ impl Link {
                 }
                 Inbound::Unit(unit) => apply(node, data, self.key, unit, now)?,
             }
-        }
-        if !out.is_empty() {
-            let _ = self.to_write.send(out.freeze());
         }
         Ok(image)
     }
@@ -278,7 +286,7 @@ async fn serve(
     address: (String, u16),
     key: LinkKey,
     server: ToServer,
-    outputs: mpsc::UnboundedReceiver<Bytes>,
+    outputs: mpsc::UnboundedReceiver<Outgoing>,
 ) {
     let closed = exchange(address, key, &server, outputs).await.err();
     let error = closed.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
@@ -289,7 +297,7 @@ async fn exchange(
     address: (String, u16),
     key: LinkKey,
     server: &ToServer,
-    mut outputs: mpsc::UnboundedReceiver<Bytes>,
+    mut outputs: mpsc::UnboundedReceiver<Outgoing>,
 ) -> io::Result<()> {
     let socket = TcpStream::connect(address).await?;
     socket.set_nodelay(true)?;
@@ -307,8 +315,11 @@ async fn exchange(
         }
     };
     let writing = async {
-        while let Some(output) = outputs.recv().await {
+        while let Some((output, go_on)) = outputs.recv().await {
             write.write_all(&output).await?;
+            if let Some(go_on) = go_on {
+                let _ = go_on.send(());
+            }
         }
         Ok(())
     };

@@ -51,6 +51,9 @@ fn parse(name: &str, args: &[&[u8]]) -> Result<WaitArgs, CommandError> {
 }
 
 fn start(server: &mut Server, client: &Client, asked: WaitArgs) -> Result<WaitOutcome, CommandError> {
+    if server.node.is_following() && asked.level == Level::Fsynced {
+        return Err(CommandError::WaitAofOnReplica);
+    }
     let wait = asked.for_target(client.write_end, client.peer.tag);
     Ok(server.node.primary().wait(wait, server.now)?)
 }

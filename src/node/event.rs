@@ -16,7 +16,8 @@ pub enum NodeEvent {
         end: FenceEnd,
     },
     /// The primary that is followed now goes on from elsewhere. What it may never have had will be gone once its snapshot is
-    /// loaded: save it, or tell somebody.
+    /// loaded: save it, or tell somebody. Not told of what was not counted: if [`Node::held`](crate::Node::held) is `None`
+    /// before it follows, all its data may be lost, and the host alone knows whether there is some.
     Diverged(LinkKey, Lost),
     /// Something about the link to the primary.
     Upstream(LinkKey, UpstreamEvent),

@@ -49,6 +49,9 @@ impl Node {
     /// Should that fail, [`Node::cancel_handover`] before `follow`, or [`Node::promote`] after it. If the deadline
     /// comes first, or the replica goes, units are let in again: [`NodeEvent::HandoverFailed`].
     ///
+    /// Once the replica has answered, it leads, even if the link breaks at once: don't promote this node then. If the link
+    /// breaks with the request sent and no answer there, it may lead or not; ask it before this node leads again.
+    ///
     /// # Errors
     ///
     /// [`HandoverError`].

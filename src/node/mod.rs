@@ -19,7 +19,9 @@ use crate::id::ReplicationId;
 use crate::key::LinkKey;
 use crate::offset::Offset;
 use crate::primary::{Config, ConfigError, Primary, Report, Role};
-use crate::replica::{FollowError, Replica, ReplicaConfig, UpstreamEvent, UpstreamReport, ZeroPeriod};
+use crate::replica::{
+    Carried, FollowError, Replica, ReplicaConfig, UpstreamEvent, UpstreamReport, ZeroPeriod,
+};
 use crate::time::{Timestamp, earliest};
 use crate::waiters::Waiters;
 use crate::wire::{Follow, Sealed};
@@ -152,9 +154,10 @@ impl Node {
     }
 
     /// The place in its history that the data is at. Store it inside the image that is taken now, nowhere else. `None`
-    /// while no replica wants the stream of a primary: what is written then is not counted (R12, R38).
+    /// while no replica wants the stream of a primary: what is written then is not counted (R12, R38). `None`, too, from
+    /// [`Node::handle_unreadable`] until a snapshot is loaded or the node leads.
     pub fn held(&self) -> Option<ResumePoint> {
-        self.primary.held()
+        self.primary.held().filter(|_| !self.is_spoiled())
     }
 
     /// Whether it follows another node, or is to.
@@ -189,19 +192,19 @@ impl Node {
         now: Timestamp,
     ) -> Result<(), ZeroPeriod> {
         config.check()?;
-        let fsynced = match &self.replica {
-            Some(replica) => replica.fsynced(),
-            None => self.primary.local_fsynced(),
-        };
+        let carried = self.carried();
         self.leave_upstream();
-        if !self.primary.role().is_following() {
-            let has_written = self.primary.end() > self.led_from;
-            self.own = has_written.then_some(OwnStretch { held: successor_held });
-            self.handover = None;
+        let has_own = if self.primary.role().is_following() {
+            self.own.is_some()
+        } else {
+            (self.handover, self.handover_failed) = (None, false);
             self.primary.follow(now);
-        }
+            self.primary.end() > self.led_from
+        };
+        self.own = has_own.then_some(OwnStretch { held: successor_held });
+        self.diverged = None;
         self.primary.lose_step();
-        self.replica = Some(Replica::after(self.links, config, self.held(), fsynced, now)?);
+        self.replica = Some(Replica::after(self.links, config, carried, now)?);
         Ok(())
     }
 
@@ -216,7 +219,7 @@ impl Node {
             return Ok(());
         }
         self.primary.promote(fresh, now)?;
-        if let Some(fsynced) = self.replica.as_ref().and_then(Replica::fsynced) {
+        if let Some(fsynced) = self.replica.as_ref().and_then(|replica| replica.carried().fsynced) {
             // What it knew as a primary may be more already.
             let _ = self.primary.handle_local_fsync(Some(fsynced), now);
         }
@@ -316,7 +319,7 @@ impl Node {
         self.followed(link)?.handle_received(link, bytes, now)
     }
 
-    /// As [`Replica::handle_unreadable`].
+    /// As [`Replica::handle_unreadable`], whichever primary is asked next.
     ///
     /// # Errors
     ///
@@ -332,6 +335,20 @@ impl Node {
             replica.handle_disconnected(link, now);
         }
         self.note_step();
+    }
+
+    /// As [`Replica::handle_replacing`]. Its own replicas are dropped, and start over; without it they are when the snapshot
+    /// is loaded.
+    ///
+    /// # Errors
+    ///
+    /// [`FollowError`].
+    pub fn handle_replacing(&mut self, link: LinkKey, now: Timestamp) -> Result<(), FollowError> {
+        self.followed(link)?.handle_replacing(link, now)?;
+        self.primary.begin_to_replace(now);
+        self.own = None;
+        self.end_fences();
+        Ok(())
     }
 
     /// The snapshot is loaded, and what was held before is gone: its own replicas are dropped, and start over (R36).
@@ -451,7 +468,7 @@ impl Node {
             let in_step = self.primary.role() == Role::Following { in_step: true };
             assert_eq!(replica.is_in_step(), in_step, "both sides know whether the stream comes");
             assert!(
-                replica.held().is_none_or(|held| Some(held) == self.held()),
+                replica.held().is_none_or(|held| Some(held) == self.primary.held()),
                 "what is applied is passed on"
             );
         }
@@ -461,9 +478,22 @@ impl Node {
         self.replica.as_mut().ok_or(FollowError::Gone(link))
     }
 
+    fn is_spoiled(&self) -> bool {
+        self.replica.as_ref().is_some_and(|replica| replica.carried().is_spoiled)
+    }
+
+    fn carried(&self) -> Carried {
+        let held = self.primary.held();
+        match &self.replica {
+            Some(replica) => Carried { held, ..replica.carried() },
+            None => Carried { held, fsynced: self.primary.local_fsynced(), is_spoiled: false },
+        }
+    }
+
     fn leave_upstream(&mut self) {
-        self.links = self.replica.as_ref().map_or(self.links, Replica::links);
-        let closed = self.replica.take().and_then(Replica::close);
+        let left = self.replica.take();
+        self.links = left.as_ref().map_or(self.links, Replica::links);
+        let closed = left.and_then(Replica::close);
         let event = closed.map(|(link, reason)| (link, UpstreamEvent::Close(reason)));
         self.closing = event.or(self.closing.take());
     }

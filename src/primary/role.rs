@@ -117,15 +117,19 @@ impl Primary {
         self.advance_clock(now);
         self.history.follow(held.id);
         self.on_renamed();
-        if let Some(backlog) = self.stream.backlog_mut() {
-            self.pins.release_all(backlog);
-        }
-        self.stream.retire();
+        self.keep_nothing();
         self.stream.restart(held.offset);
         self.keep_stream();
         // Offsets of two histories must not mix (R179). No offset at all is no step back.
         let _ = self.waiters.handle_local_fsync(None, &self.acks);
         self.role = Role::Following { in_step: true };
+    }
+
+    /// The data is on its way to be another one, and is none that any history knows until then (R36).
+    pub(crate) fn begin_to_replace(&mut self, now: Timestamp) {
+        self.advance_clock(now);
+        self.send_all_away();
+        self.keep_nothing();
     }
 
     /// Passes on a unit that this node has applied, byte for byte (R34). Its room was checked when it was received.
@@ -155,10 +159,22 @@ impl Primary {
         }
     }
 
-    fn on_renamed(&mut self) {
+    fn send_all_away(&mut self) {
         for replica in self.replicas_that(|_| true) {
             self.drop_replica(replica, DropReason::HistoryChanged);
         }
+    }
+
+    /// Of the stream so far. Nobody may be attached.
+    fn keep_nothing(&mut self) {
+        if let Some(backlog) = self.stream.backlog_mut() {
+            self.pins.release_all(backlog);
+        }
+        self.stream.retire();
+    }
+
+    fn on_renamed(&mut self) {
+        self.send_all_away();
         self.context.0 += 1;
         self.outbox.history_changed = true;
         // A host may have used the id that it had in stock elsewhere.

@@ -86,6 +86,15 @@ pub struct Replica {
     is_keep_alive_wanted: bool,
 }
 
+/// What is known of the data when another primary is chosen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Carried {
+    pub(crate) held: Option<ResumePoint>,
+    pub(crate) fsynced: Option<Offset>,
+    /// It can't be gone on from.
+    pub(crate) is_spoiled: bool,
+}
+
 impl Replica {
     /// Follows from now on, from what was `held` before if there is something.
     ///
@@ -114,16 +123,17 @@ impl Replica {
         Ok(replica)
     }
 
-    /// [`Replica::new`], with its first link the one after `links` others, and what the own disk has of what is `held`.
+    /// [`Replica::new`] of a node that has followed, or led, before: its first link is the one after `links` others.
     pub(crate) fn after(
         links: u64,
         config: ReplicaConfig,
-        held: Option<ResumePoint>,
-        fsynced: Option<Offset>,
+        carried: Carried,
         now: Timestamp,
     ) -> Result<Self, ZeroPeriod> {
+        let Carried { held, fsynced, is_spoiled } = carried;
         let mut replica = Self::new(config, held, now)?;
         replica.fsynced = fsynced.filter(|_| held.is_some());
+        replica.is_spoiled = is_spoiled;
         replica.link = Ok(Link::new(LinkKey(links + 1), replica.now));
         replica.links = links + 1;
         Ok(replica)
@@ -134,8 +144,9 @@ impl Replica {
         self.links
     }
 
-    pub(crate) const fn fsynced(&self) -> Option<Offset> {
-        self.fsynced
+    /// What the next one is to know.
+    pub(crate) const fn carried(&self) -> Carried {
+        Carried { held: self.held, fsynced: self.fsynced, is_spoiled: self.is_spoiled }
     }
 
     /// What to ask the primary for.
@@ -226,6 +237,7 @@ impl Replica {
             return Err(FollowError::NothingToResume);
         };
         held.id = id.unwrap_or(held.id);
+        self.current(link)?.heard = self.now;
         self.come_in_step(link, offset)
     }
 
@@ -303,9 +315,10 @@ impl Replica {
     ///
     /// [`FollowError::Gone`], [`FollowError::OutOfStep`].
     pub fn handle_replacing(&mut self, link: LinkKey, now: Timestamp) -> Result<(), FollowError> {
-        self.step(link, now, |stage| {
-            matches!(stage, Stage::Receiving { .. } | Stage::Loading { .. }).then_some(stage)
-        })?;
+        self.advance_clock(now);
+        let (Stage::Receiving { .. } | Stage::Loading { .. }) = self.current(link)?.stage else {
+            return Err(FollowError::OutOfStep { link });
+        };
         (self.held, self.fsynced) = (None, None);
         Ok(())
     }
@@ -477,8 +490,8 @@ impl Replica {
         let now = self.now;
         let current = self.current(link)?;
         current.stage = Stage::InStep { received, ack_at };
-        current.heard = now;
-        (self.fresh_at, self.lost_at) = (Some(now), None);
+        let heard = core::mem::replace(&mut current.heard, now);
+        (self.fresh_at, self.lost_at) = (Some(heard), None); // while a snapshot is loaded nothing is read
         (self.has_come_in_step, self.is_ack_wanted) = (true, true);
         Ok(())
     }

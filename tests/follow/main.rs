@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod chains;
+mod changes;
 mod cluster;
 mod conversation;
 mod disks;

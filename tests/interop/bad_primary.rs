@@ -8,27 +8,27 @@ use std::time::Duration;
 use crate::server::{Program, Server};
 use crate::wait::{wait_for, wait_until_equal};
 
-const ID: &str = "8ee4a1c9d0b35e7f26a4c8d1e3f50719b2d4c6e8";
+pub(crate) const ID: &str = "8ee4a1c9d0b35e7f26a4c8d1e3f50719b2d4c6e8";
 /// Without a checksum: `key` is `old`.
 const IMAGE: &[u8] = b"REDIS0009\xfe\x00\x00\x03key\x03old\xff\0\0\0\0\0\0\0\0";
 const SET_NEW: &[u8] = b"*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$3\r\nnew\r\n";
 
 /// A listener that plays a primary's part.
-struct Primary(TcpListener);
+pub(crate) struct Primary(TcpListener);
 
 /// A link to it, whose handshake is over but for the answer to PSYNC.
-struct Asked {
-    stream: TcpStream,
+pub(crate) struct Asked {
+    pub(crate) stream: TcpStream,
     /// The arguments of PSYNC.
-    wanted: [String; 2],
+    pub(crate) wanted: Vec<String>,
 }
 
 impl Primary {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("some port is free"))
     }
 
-    fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.0.local_addr().expect("the listener is bound").port()
     }
 
@@ -38,13 +38,13 @@ impl Primary {
         stream
     }
 
-    fn asked(&self) -> Asked {
+    pub(crate) fn asked(&self) -> Asked {
         let mut stream = self.accept();
         let mut commands = BufReader::new(stream.try_clone().expect("the process may open more files"));
         loop {
             let words = read_command(&mut commands);
             match words[0].as_str() {
-                "PSYNC" => return Asked { stream, wanted: [words[1].clone(), words[2].clone()] },
+                "PSYNC" => return Asked { stream, wanted: words[1..].to_vec() },
                 "PING" => send(&mut stream, b"+PONG\r\n"),
                 _ => send(&mut stream, b"+OK\r\n"),
             }
@@ -52,7 +52,7 @@ impl Primary {
     }
 
     /// Full sync, after which `key` is `old` and the offset 100.
-    fn sync(&self) -> TcpStream {
+    pub(crate) fn sync(&self) -> TcpStream {
         let Asked { mut stream, .. } = self.asked();
         send(&mut stream, format!("+FULLRESYNC {ID} 100\r\n${}\r\n", IMAGE.len()).as_bytes());
         send(&mut stream, IMAGE);
@@ -71,16 +71,16 @@ fn read_command(commands: &mut BufReader<TcpStream>) -> Vec<String> {
 }
 
 /// A link that kv has closed by now shows elsewhere.
-fn send(stream: &mut TcpStream, bytes: &[u8]) {
+pub(crate) fn send(stream: &mut TcpStream, bytes: &[u8]) {
     let _ = stream.write_all(bytes);
 }
 
-fn key(server: &Server) -> Option<String> {
+pub(crate) fn key(server: &Server) -> Option<String> {
     redis::cmd("GET").arg("key").query(&mut server.client()).expect("reads are answered")
 }
 
 #[track_caller]
-fn wait_for_line(server: &Server, line: &str) {
+pub(crate) fn wait_for_line(server: &Server, line: &str) {
     wait_for("line in the log", || if server.log().contains(line) { Ok(()) } else { Err(server.log()) });
 }
 
@@ -204,6 +204,20 @@ fn a_stream_that_can_not_be_read_costs_a_full_resync_and_no_memory() {
         let asked = primary.asked();
         assert_eq!(asked.wanted, ["?", "-1"], "it would not be readable the next time either");
     });
+}
+
+/// Acks that nobody reads must not gather.
+#[test]
+fn who_asks_for_acks_and_reads_none_is_read_no_further() {
+    let primary = Primary::start();
+    let replica = Server::follower(Program::Kv, primary.port(), &[]);
+    let mut link = primary.sync();
+    link.set_write_timeout(Some(Duration::from_secs(1))).expect("the timeout is not zero");
+    let requests = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n".repeat(1 << 13);
+    let taken = (0..1000).take_while(|_| link.write_all(&requests).is_ok()).count();
+    assert!(taken < 1000, "300 MB of requests were taken");
+    assert!(replica.info().number("used_memory_rss") < 100 << 20);
+    assert_eq!(key(&replica).as_deref(), Some("old"));
 }
 
 /// T46, R154, R155: each state has its own patience.

@@ -210,6 +210,23 @@ fn a_primary_hands_over_to_its_replica() {
     }
 }
 
+/// What Redis makes of INCRBYFLOAT. Each would cost a full resync if it were not understood.
+#[test]
+#[ignore = "needs redis-server"]
+fn a_number_with_a_fraction_that_keeps_its_expiry_is_followed() {
+    let primary = Server::primary(Program::Redis, &NO_PINGS);
+    let replica = Server::follower(Program::Kv, primary.port(), &[]);
+    wait_in_step(&primary, &replica);
+    let mut client = primary.client();
+    redis::cmd("SET").arg("x").arg(1).arg("PX").arg(1_000_000).exec(&mut client).expect("the write is taken");
+    redis::cmd("INCRBYFLOAT").arg("x").arg("1.5").exec(&mut client).expect("the write is taken");
+    write(&primary, "after");
+    assert_same(&primary, &replica);
+    let left: u64 = redis::cmd("PTTL").arg("x").query(&mut replica.client()).expect("reads are answered");
+    assert!((1..=1_000_000).contains(&left), "{left}");
+    assert_eq!(primary.info().syncs(), Syncs { full: 1, resumed: 0, refused: 0 });
+}
+
 /// T73.
 #[test]
 #[ignore = "needs redis-server"]

@@ -72,6 +72,8 @@ mod loader;
 mod malformed;
 mod psync;
 mod resume;
+mod roles;
+mod saves;
 mod settings;
 mod slow_replicas;
 mod tail;

@@ -162,9 +162,11 @@ impl Model {
     fn come_in_step(&mut self, place: Offset) {
         let (now, beat_at) = (self.now, Some(after(self.now, self.config.ack_period)));
         let live = self.live().unwrap();
+        let heard = live.heard;
         live.enter(Stage::InStep(place), now);
         live.beat_at = beat_at;
-        (self.fresh_at, self.lost_at) = (Some(now), None);
+        // Nothing was read while a snapshot was loaded.
+        (self.fresh_at, self.lost_at) = (Some(heard), None);
         (self.has_come_in_step, self.is_ack_wanted) = (true, true);
     }
 
@@ -221,7 +223,6 @@ impl Model {
                 self.end_link(None);
             }
             (Input::Replacing, Stage::Receiving(_) | Stage::Loading(_) | Stage::LoadingAlone(_)) => {
-                live.heard = now;
                 (self.held, self.fsynced) = (None, None);
             }
             _ => return Err(FollowError::OutOfStep { link: key }),
@@ -235,6 +236,8 @@ impl Model {
         }
         let Wanted::After { id, offset } = wanted else { return Err(FollowError::NothingToResume) };
         self.held = Some(ResumePoint { id: number.map_or(id, history), offset });
+        let now = self.now;
+        self.live().unwrap().heard = now;
         self.come_in_step(offset);
         Ok(())
     }
