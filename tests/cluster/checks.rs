@@ -1,0 +1,117 @@
+//! What must hold after each step.
+
+use headwater::{LinkKey, Lost};
+
+use crate::fault::Fault;
+use crate::host::Host;
+use crate::truth::State;
+use crate::world::World;
+
+impl World {
+    /// Judges a node to which something has happened.
+    pub(crate) fn check(&mut self, host: usize) {
+        self.hosts[host].node.check_invariants();
+        self.check_place(host);
+        self.check_previous(host);
+        self.check_end(host);
+        self.check_silence(host);
+        self.check_fences(host);
+        let Host { node, account, .. } = &self.hosts[host];
+        assert_eq!(node.is_following(), account.follows, "node {host} has the role that it was given");
+    }
+
+    /// S2, S6: the place that a node claims is that of its data.
+    pub(crate) fn check_place(&mut self, host: usize) {
+        let Host { node, state, .. } = &self.hosts[host];
+        if let Some(held) = node.held() {
+            self.truth.agree(held, *state);
+        }
+    }
+
+    /// S6: what a node says its history was before, when it comes to say so, is so.
+    fn check_previous(&mut self, host: usize) {
+        let now = self.timestamp();
+        let Host { node, state, account, .. } = &mut self.hosts[host];
+        let previous = node.report(now).previous;
+        if previous == account.previous || node.held().is_none() {
+            return;
+        }
+        account.previous = previous;
+        let Some((id, end)) = previous else { return };
+        let shared = self.truth.at(id, end).expect("S6: a history ends where somebody was in it");
+        assert!(
+            self.truth.includes(*state, shared),
+            "S6: node {host} says that it comes of {id} up to {end}"
+        );
+    }
+
+    /// S12: under one name the end does not move back, but for another snapshot.
+    fn check_end(&mut self, host: usize) {
+        let now = self.timestamp();
+        let Host { node, account, .. } = &mut self.hosts[host];
+        let (id, end) = (node.report(now).id, node.primary().end());
+        let last = account.last_end.replace((id, end));
+        let before = last.filter(|(last, _)| *last == id).map(|(_, end)| end);
+        assert!(
+            before.is_none_or(|before| before <= end),
+            "S12: node {host} went back from {before:?} to {end}"
+        );
+    }
+
+    /// R233: nothing gets into the stream while it is handed over.
+    fn check_silence(&mut self, host: usize) {
+        let Host { node, account, .. } = &mut self.hosts[host];
+        let end = node.primary().end();
+        assert!(
+            account.hands_over_at.is_none_or(|at| at == end),
+            "node {host} hands over, and its stream goes on to {end}"
+        );
+    }
+
+    /// Each fence ends at its deadline at the latest.
+    fn check_fences(&self, host: usize) {
+        let overdue = self.hosts[host].fences.values().find(|reader| {
+            reader.deadline.is_some_and(|deadline| deadline < self.now) && !self.is_stalled(host)
+        });
+        // Who was stalled catches up with its timers in one step.
+        let catches_up = self.hosts[host].next_at().is_some_and(|at| at <= self.now);
+        assert!(overdue.is_none() || catches_up, "node {host} lets {overdue:?} wait for ever");
+    }
+
+    /// What it is told of is its own.
+    pub(crate) fn note_divergence(&mut self, host: usize, link: LinkKey, lost: Lost) {
+        self.journal.count(Fault::Diverged);
+        let Host { node, account, .. } = &mut self.hosts[host];
+        let end = node.primary().end();
+        assert_eq!(lost.end, end, "node {host} is told of the end of its own stream");
+        assert!(account.own.is_some(), "node {host} is told of a loss of what it has not written");
+        assert!(lost.held.is_none_or(|held| held <= end), "nobody had more than there is: {lost:?}");
+        account.told = Some((link, lost));
+    }
+
+    /// A snapshot takes the place of what a node wrote itself: if anything is lost by that it was told, and of all.
+    pub(crate) fn judge_loss(&mut self, host: usize, link: LinkKey, new: State) {
+        let account = &mut self.hosts[host].account;
+        let (told, own) = (account.told.take(), account.own.take());
+        let (Some(own), old) = (own, self.hosts[host].state) else { return };
+        if self.truth.includes(new, old) {
+            return;
+        }
+        // What a replica acknowledged it may have lost itself since.
+        let is_sound = own.successor.is_none_or(|(successor, life, loads)| {
+            let Host { life: now, account, .. } = &self.hosts[successor];
+            (life, loads) == (*now, account.loads) && self.hosts[host].target == Some(successor)
+        });
+        if !is_sound {
+            return;
+        }
+        let (told_by, lost) =
+            told.unwrap_or_else(|| panic!("node {host} loses what it wrote, and is not told"));
+        assert_eq!(told_by, link, "the link that brings the snapshot told of the loss");
+        let bound = lost.held.and_then(|held| self.truth.at_most(own.id, held));
+        assert!(
+            bound.is_none_or(|bound| self.truth.includes(new, bound)),
+            "node {host} loses more than it was told: {lost:?}"
+        );
+    }
+}
