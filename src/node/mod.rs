@@ -197,9 +197,7 @@ impl Node {
             self.primary.follow(now);
         }
         self.primary.lose_step();
-        let replica = Replica::after(self.links, config, self.held(), now)?;
-        self.links = replica.links();
-        self.replica = Some(replica);
+        self.replica = Some(Replica::after(self.links, config, self.held(), now)?);
         Ok(())
     }
 
@@ -215,7 +213,6 @@ impl Node {
         }
         self.primary.promote(fresh, now)?;
         self.leave_upstream();
-        self.replica = None;
         self.led_from = self.primary.end();
         (self.own, self.diverged) = (None, None);
         self.end_fences();
@@ -457,7 +454,9 @@ impl Node {
     }
 
     fn leave_upstream(&mut self) {
-        let closed = self.replica.take().and_then(Replica::close);
+        let Some(replica) = self.replica.take() else { return };
+        self.links = replica.links(); // it may have tried several times
+        let closed = replica.close();
         let event = closed.map(|(link, reason)| (link, UpstreamEvent::Close(reason)));
         self.closing = event.or(self.closing.take());
     }

@@ -415,3 +415,26 @@ fn a_snapshot_that_never_comes_whole_changes_nothing() {
     cluster.assert_equal();
     assert_eq!(syncs(&mut cluster, 0).0, 1);
 }
+
+/// S10: what comes late of an old link is of no use to a newer one.
+#[test]
+fn no_link_has_the_name_of_an_earlier_one() {
+    let now = Timestamp::default();
+    let mut node = Node::new(Config::default(), Start::Empty { id: id(1) }, now).unwrap();
+    let mut links = Vec::new();
+    for round in 2..5 {
+        node.follow(ReplicaConfig::default(), None, now).unwrap();
+        for _ in 0..3 {
+            let at = node.poll_timeout().unwrap();
+            while let Some(event) = node.poll_event() {
+                if let NodeEvent::Upstream(link, headwater::UpstreamEvent::Connect) = event {
+                    links.push(link);
+                    node.handle_disconnected(link, now);
+                }
+            }
+            node.handle_timeout(node.poll_timeout().unwrap().max(at));
+        }
+        node.promote(id(round), now).unwrap();
+    }
+    assert!(links.len() > 6 && links.is_sorted_by(|earlier, later| earlier < later), "{links:?}");
+}
