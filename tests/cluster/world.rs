@@ -182,6 +182,9 @@ impl World {
             None => Start::Empty { id: self.draw_id() },
         };
         let node = self.new_node(start);
+        if let Some(held) = held {
+            self.truth.agree(held, State::default());
+        }
         self.hosts.push(Host::new(node, Saved { state: State::default(), held }, 0));
         let host = self.hosts.len() - 1;
         if host > 0 && self.rng.chance(80) {
