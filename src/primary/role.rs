@@ -84,6 +84,7 @@ impl Primary {
     /// The stream comes from another primary from now on. Replicas stay; waits end (R25, R169).
     pub(crate) fn follow(&mut self, now: Timestamp) {
         self.end_waits(now);
+        self.outbox.acks_wanted = false;
         self.role = Role::Following { in_step: false };
         self.is_gate_open = true;
         self.timers.heartbeat_at = None;

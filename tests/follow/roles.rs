@@ -438,3 +438,25 @@ fn no_link_has_the_name_of_an_earlier_one() {
     }
     assert!(links.len() > 6 && links.is_sorted_by(|earlier, later| earlier < later), "{links:?}");
 }
+
+/// R9, R173: the request for acks of somebody who waited through a handover does not get into the new primary's stream.
+#[test]
+fn who_has_handed_over_asks_nobody_for_acks_any_more() {
+    let mut cluster = chain(3);
+    let (now, held) = (cluster.now, cluster.hosts[0].node.held().unwrap());
+    let handover = headwater::Handover { to: None, timeout: None };
+    cluster.hosts[0].node.begin_handover(handover, now).unwrap();
+    let wait = headwater::Wait {
+        target: held.offset,
+        replicas: 2,
+        level: headwater::Level::Applied,
+        local: false,
+        timeout: headwater::Timeout::Never,
+        tag: Tag(1),
+    };
+    let pending = cluster.hosts[0].node.primary().wait(wait, now).unwrap();
+    assert!(matches!(pending, headwater::WaitOutcome::Pending(_)));
+    cluster.hosts[0].node.follow(ReplicaConfig::default(), None, now).unwrap();
+    cluster.settle();
+    assert_eq!(cluster.hosts[0].node.held(), Some(held));
+}
