@@ -195,6 +195,8 @@ impl Node {
             self.own = has_written.then_some(OwnStretch { held: successor_held });
             self.handover = None;
             self.primary.follow(now);
+        } else if let Some(own) = &mut self.own {
+            own.held = successor_held; // what an earlier choice had binds nobody else
         }
         self.primary.lose_step();
         self.replica = Some(Replica::after(self.links, config, self.held(), now)?);

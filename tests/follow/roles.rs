@@ -460,3 +460,24 @@ fn who_has_handed_over_asks_nobody_for_acks_any_more() {
     cluster.settle();
     assert_eq!(cluster.hosts[0].node.held(), Some(held));
 }
+
+/// What one replica had says nothing of the next primary.
+#[test]
+fn a_loss_is_bounded_by_the_last_one_that_is_followed() {
+    let now = Timestamp::default();
+    let held = ResumePoint { id: id(1), offset: at(100) };
+    let mut node = Node::new(Config::default(), Start::Primary { held, fresh: id(2) }, now).unwrap();
+    node.primary().append(&set("own"), now).unwrap();
+    let end = node.primary().end();
+    node.follow(ReplicaConfig::default(), Some(end), now).unwrap();
+    node.follow(ReplicaConfig::default(), None, now).unwrap();
+    let link = std::iter::from_fn(|| node.poll_event()).find_map(|event| match event {
+        NodeEvent::Upstream(link, headwater::UpstreamEvent::Connect) => Some(link),
+        _ => None,
+    });
+    node.handle_connected(link.unwrap(), now).unwrap();
+    node.handle_asked(link.unwrap(), now).unwrap();
+    node.handle_full(link.unwrap(), ResumePoint { id: id(3), offset: at(7) }, now).unwrap();
+    let lost = Lost { held: None, end, kept_from: Some(at(100)) };
+    assert_eq!(node.poll_event(), Some(NodeEvent::Diverged(link.unwrap(), lost)));
+}
