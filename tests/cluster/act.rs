@@ -31,8 +31,8 @@ impl World {
             return;
         }
         match self.rng.within(0..=19) {
-            0 => self.save(host),
-            1 => {
+            0 | 6 => self.save(host),
+            1 | 7 => {
                 let writer = self.draw_leader();
                 self.fence(host, writer);
             }
@@ -40,7 +40,7 @@ impl World {
                 let writer = self.rng.within(0..=self.hosts.len() - 1);
                 self.fence(host, writer);
             }
-            3 => self.cancel_fence(host),
+            3 | 8 => self.cancel_fence(host),
             4 => self.wait(host),
             5 => self.write(host),
             _ => {
@@ -81,7 +81,7 @@ impl World {
     }
 
     fn draw_len(&mut self) -> usize {
-        if self.strikes(Fault::UnitTooLarge, 1) && self.rng.chance(20) {
+        if self.rng.within(0..=599) == 0 && self.strikes(Fault::UnitTooLarge, 100) {
             return MAX_UNIT + 1;
         }
         let most = if self.is_calm { 200 } else { self.options.largest_write };

@@ -1,6 +1,6 @@
 //! What must hold after each step.
 
-use headwater::{LinkKey, Lost};
+use headwater::{LinkKey, Lost, Offset, ReplicationId};
 
 use crate::fault::Fault;
 use crate::host::Host;
@@ -12,8 +12,9 @@ impl World {
     pub(crate) fn check(&mut self, host: usize) {
         self.hosts[host].node.check_invariants();
         self.check_place(host);
-        self.check_previous(host);
-        self.check_end(host);
+        let report = self.hosts[host].node.report(self.timestamp());
+        self.check_previous(host, report.previous);
+        self.check_end(host, report.id);
         self.check_silence(host);
         self.check_fences(host);
         let Host { node, account, .. } = &self.hosts[host];
@@ -29,10 +30,8 @@ impl World {
     }
 
     /// S6: what a node says its history was before, when it comes to say so, is so.
-    fn check_previous(&mut self, host: usize) {
-        let now = self.timestamp();
+    fn check_previous(&mut self, host: usize, previous: Option<(ReplicationId, Offset)>) {
         let Host { node, state, account, .. } = &mut self.hosts[host];
-        let previous = node.report(now).previous;
         if previous == account.previous || node.held().is_none() {
             return;
         }
@@ -46,10 +45,9 @@ impl World {
     }
 
     /// S12: under one name the end does not move back, but for another snapshot.
-    fn check_end(&mut self, host: usize) {
-        let now = self.timestamp();
+    fn check_end(&mut self, host: usize, id: ReplicationId) {
         let Host { node, account, .. } = &mut self.hosts[host];
-        let (id, end) = (node.report(now).id, node.primary().end());
+        let end = node.primary().end();
         let last = account.last_end.replace((id, end));
         let before = last.filter(|(last, _)| *last == id).map(|(_, end)| end);
         assert!(

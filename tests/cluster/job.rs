@@ -20,7 +20,7 @@ pub(crate) enum Job {
     /// A replica has everything: it leads, and this node follows it.
     HandOver(usize),
     CancelHandover,
-    /// It may have missed that it could write.
+    /// It may have events, or could write.
     Wake,
 }
 

@@ -46,7 +46,6 @@ mod progress;
 mod readers;
 mod restart;
 #[path = "../sim/rng.rs"]
-#[expect(dead_code, reason = "shared with the simulator of one primary, which needs more of it")]
 mod rng;
 mod serve;
 mod truth;

@@ -40,7 +40,8 @@ pub(crate) struct Options {
 
 impl Options {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
-        let near_the_end = rng.chance(10);
+        let near_the_end = rng.chance(12);
+        let distance = rng.pick(&[20_000, 100_000, 1_000_000]);
         Self {
             nodes: rng.within(2..=7),
             backlog: rng.scaled(32..=1 << 18),
@@ -55,7 +56,7 @@ impl Options {
             max_transfers: rng.pick(&[1, 2, 16]),
             snapshot_delay: Duration::from_millis(rng.pick(&[0, 0, 500])),
             framing: rng.pick(&[Framing::Sized, Framing::EndMarked]),
-            start: Offset::new(if near_the_end { Offset::MAX.get() - 1_000_000 } else { 0 }).unwrap(),
+            start: Offset::new(if near_the_end { Offset::MAX.get() - distance } else { 0 }).unwrap(),
             image: rng.scaled(0..=5000),
             loading: rng.pick(&[0, 100, 3000]),
             latency: rng.pick(&[1, 10, 100]),
@@ -65,7 +66,7 @@ impl Options {
             faults: rng.within(1..=10),
             roles: rng.within(1..=8),
             pause: rng.pick(&[20, 100, 600]),
-            actions: rng.within(300..=700) as u64,
+            actions: rng.within(200..=500) as u64,
         }
     }
 

@@ -86,7 +86,7 @@ impl World {
             Next::Job => self.do_job(),
             Next::Timer(host) => {
                 self.wake(host);
-                self.drain(host);
+                self.drain_soon(host);
             }
             Next::Arrive(connection, way) => self.arrive(connection, way),
         }
@@ -113,6 +113,14 @@ impl World {
         node.handle_timeout(now);
         let next = node.poll_timeout();
         assert!(next.is_none_or(|next| next > now), "wake contract: node {host} wants {next:?} at {now:?}");
+    }
+
+    /// Takes the events at once, or with those of the next input: a batch may be of several.
+    fn drain_soon(&mut self, host: usize) {
+        if self.rng.chance(80) {
+            return self.drain(host);
+        }
+        self.later(host, 0..=5, Job::Wake);
     }
 
     /// Acts on all events of a node, and judges it.
