@@ -32,7 +32,7 @@ impl World {
         }
         match self.rng.within(0..=19) {
             0 | 6 => self.save(host),
-            1 | 7 => {
+            1 | 7 | 10 | 11 => {
                 let writer = self.draw_leader();
                 self.fence(host, writer);
             }
@@ -40,7 +40,7 @@ impl World {
                 let writer = self.rng.within(0..=self.hosts.len() - 1);
                 self.fence(host, writer);
             }
-            3 | 8 => self.cancel_fence(host),
+            3 | 8 | 9 => self.cancel_fence(host),
             4 => self.wait(host),
             5 => self.write(host),
             _ => {

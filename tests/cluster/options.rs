@@ -47,7 +47,7 @@ impl Options {
             backlog: rng.scaled(32..=1 << 18),
             backlog_ttl: rng.pick(&[None, Some(3), Some(30), Some(3600)]).map(Duration::from_secs),
             pinned: rng.pick(&[0, 0, 2000, 1 << 20]),
-            hard_limit: rng.pick(&[None, None, Some(5_000), Some(100_000)]),
+            hard_limit: rng.pick(&[None, Some(800), Some(5_000), Some(100_000)]),
             heartbeat: rng.pick(&[None, Some(1), Some(3), Some(10)]).map(Duration::from_secs),
             asks_for_acks: rng.chance(60),
             replica_timeout: Duration::from_secs(rng.pick(&[5, 10, 60])),

@@ -33,7 +33,7 @@ impl World {
         match self.rng.within(0..=9) {
             0 => Timeout::Immediate,
             1 => Timeout::Never,
-            _ => Timeout::After(self.rng.scaled_millis(1..=5000)),
+            _ => Timeout::After(self.rng.scaled_millis(1..=30_000)),
         }
     }
 

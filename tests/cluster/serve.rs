@@ -142,11 +142,9 @@ impl World {
 
     /// The core may have dropped it, and the host not know yet.
     fn write_if_attached(&mut self, host: usize, replica: ReplicaKey) {
-        let now = self.timestamp();
         if self.hosts[host].node.primary().unsent(replica).is_ok() {
             self.write_stream(host, replica);
         }
-        let _ = now;
     }
 
     pub(crate) fn arrive_up(&mut self, number: usize) {
