@@ -56,6 +56,7 @@ impl World {
 
     /// S9: it is let in by a leader only.
     pub(crate) fn write(&mut self, host: usize) {
+        self.drain(host); // it may have been told whether it may
         let len = self.draw_len();
         let (unit, commands) = self.draw_unit(len);
         let (now, may_write) = (self.timestamp(), self.hosts[host].leads());

@@ -52,11 +52,8 @@ impl World {
 
     pub(crate) fn cancel_fence(&mut self, host: usize) {
         let Some(waiter) = self.hosts[host].fences.keys().next().copied() else { return };
-        if let Ok(end) = self.hosts[host].node.cancel_fence(waiter) {
-            self.hosts[host].fences.remove(&waiter);
-            assert_eq!(end, FenceEnd::Cancelled, "all that ended by itself was told of");
-            self.journal.count(Fault::FenceCancelled);
-        }
+        let end = self.hosts[host].node.cancel_fence(waiter).expect("its end was not told");
+        self.end_fence(host, waiter, end);
     }
 
     /// It is applied only where the data has it.
@@ -64,6 +61,7 @@ impl World {
         let fault = match end {
             FenceEnd::Applied => Fault::FenceApplied,
             FenceEnd::TimedOut => Fault::FenceTimedOut,
+            FenceEnd::Cancelled => Fault::FenceCancelled,
             FenceEnd::HistoryChanged => Fault::FenceHistoryChanged,
             end => panic!("{end:?} has no reason"),
         };
