@@ -17,6 +17,7 @@ impl World {
         self.check_end(host, report.id);
         self.check_silence(host);
         self.check_fences(host);
+        self.check_links(host);
         let Host { node, account, .. } = &self.hosts[host];
         assert_eq!(node.is_following(), account.follows, "node {host} has the role that it was given");
     }
@@ -74,6 +75,15 @@ impl World {
         // Who was stalled catches up with its timers in one step.
         let catches_up = self.hosts[host].next_at().is_some_and(|at| at <= self.now);
         assert!(overdue.is_none() || catches_up, "node {host} lets {overdue:?} wait for ever");
+    }
+
+    /// S10: of each link that is given up the host is told, so that it holds one connection at most.
+    fn check_links(&self, host: usize) {
+        let connections = self.network.connections.values();
+        let open =
+            connections.filter(|connection| connection.hosts[0] == host && connection.follower.is_some());
+        let is_connecting = usize::from(self.hosts[host].connecting.is_some());
+        assert!(open.count() + is_connecting <= 1, "S10: node {host} has left a connection open");
     }
 
     /// What it is told of is its own.
