@@ -492,7 +492,8 @@ impl Replica {
         let delay = self.config.backoff.delay(self.attempts, mix(self.config.seed ^ self.links));
         let until = self.now.checked_add(delay).unwrap_or(Timestamp::from_origin(Duration::MAX));
         if let Ok(link) = core::mem::replace(&mut self.link, Err(until)) {
-            self.closing = reason.filter(|_| link.is_known()).map(|reason| (link.key, reason));
+            let closing = reason.filter(|_| link.is_known()).map(|reason| (link.key, reason));
+            self.closing = closing.or(self.closing.take()); // the host may not have been told of the last one yet
         }
         (self.has_come_in_step, self.is_keep_alive_wanted) = (false, false);
         if self.attempts == 0 {

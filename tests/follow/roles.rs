@@ -481,3 +481,20 @@ fn a_loss_is_bounded_by_the_last_one_that_is_followed() {
     let lost = Lost { held: None, end, kept_from: Some(at(100)) };
     assert_eq!(node.poll_event(), Some(NodeEvent::Diverged(link.unwrap(), lost)));
 }
+
+/// S10: in one batch a link times out, and another primary is chosen.
+#[test]
+fn a_link_that_timed_out_is_closed_whatever_comes_next() {
+    let mut cluster = chain(2);
+    let node = &mut cluster.hosts[1].node;
+    // One that heard nothing for its timeout, and is in the way of its next attempt already.
+    let late = cluster.now.checked_add(seconds(61)).unwrap();
+    node.handle_timeout(cluster.now.checked_add(seconds(2)).unwrap());
+    while node.poll_event().is_some() {}
+    node.handle_timeout(late);
+    node.follow(ReplicaConfig::default(), None, late).unwrap();
+    let events: Vec<_> = std::iter::from_fn(|| node.poll_event()).collect();
+    let closes =
+        |event: &NodeEvent| matches!(event, NodeEvent::Upstream(_, headwater::UpstreamEvent::Close(_)));
+    assert_eq!(events.iter().filter(|event| closes(event)).count(), 1, "{events:?}");
+}
