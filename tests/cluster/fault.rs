@@ -40,6 +40,7 @@ faults! {
     Promoted,
     TwoLeaders,
     Followed,
+    FollowedAtOnce,
     Chain,
     Loop,
     HandoverReady,

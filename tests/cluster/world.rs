@@ -1,7 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use headwater::{Node, NodeEvent, ReplicationId, ResumePoint, Start, Timestamp};
+use headwater::{LinkState, Node, NodeEvent, ReplicationId, ResumePoint, Start, Timestamp};
 
 use crate::fault::Fault;
 use crate::host::{Host, Saved};
@@ -85,7 +85,12 @@ impl World {
             Next::Act => self.act(),
             Next::Job => self.do_job(),
             Next::Timer(host) => {
+                let had_link = self.is_in_step(host);
                 self.wake(host);
+                if had_link && !self.is_in_step(host) && self.strikes(Fault::FollowedAtOnce, 30) {
+                    let target = self.draw_other(host);
+                    self.follow(host, target);
+                }
                 self.drain_soon(host);
             }
             Next::Arrive(connection, way) => self.arrive(connection, way),
@@ -113,6 +118,11 @@ impl World {
         node.handle_timeout(now);
         let next = node.poll_timeout();
         assert!(next.is_none_or(|next| next > now), "wake contract: node {host} wants {next:?} at {now:?}");
+    }
+
+    fn is_in_step(&self, host: usize) -> bool {
+        let upstream = self.hosts[host].node.upstream(self.timestamp());
+        upstream.is_some_and(|upstream| upstream.state == LinkState::InStep)
     }
 
     /// Takes the events at once, or with those of the next input: a batch may be of several.
