@@ -1,6 +1,6 @@
 //! What must hold after each step.
 
-use headwater::{LinkKey, Lost, Offset, ReplicationId};
+use headwater::{LinkKey, LinkState, Lost, Offset, ReplicationId, ResumePoint, Wanted};
 
 use crate::fault::Fault;
 use crate::host::Host;
@@ -18,6 +18,8 @@ impl World {
         self.check_silence(host);
         self.check_fences(host);
         self.check_links(host);
+        self.check_request(host);
+        self.check_staleness(host);
         let Host { node, account, .. } = &self.hosts[host];
         assert_eq!(node.is_following(), account.follows, "node {host} has the role that it was given");
     }
@@ -30,10 +32,17 @@ impl World {
         }
     }
 
-    /// S6: what a node says its history was before, when it comes to say so, is so.
+    /// S6: what a node says its history was before, when it comes to say so, is so. L4: it knows its last name, by
+    /// which others may resume.
     fn check_previous(&mut self, host: usize, previous: Option<(ReplicationId, Offset)>) {
         let Host { node, state, account, .. } = &mut self.hosts[host];
-        if previous == account.previous || node.held().is_none() {
+        let (before, held) = (account.last_held, node.held());
+        account.last_held = held;
+        let Some(held) = held else { return };
+        if let Some(before) = before.filter(|before| before.id != held.id) {
+            assert_eq!(previous, Some((before.id, before.offset)), "L4: node {host} knows its last name");
+        }
+        if previous == account.previous {
             return;
         }
         account.previous = previous;
@@ -84,6 +93,28 @@ impl World {
             connections.filter(|connection| connection.hosts[0] == host && connection.follower.is_some());
         let is_connecting = usize::from(self.hosts[host].connecting.is_some());
         assert!(open.count() + is_connecting <= 1, "S10: node {host} has left a connection open");
+    }
+
+    /// L4: what it holds is what it asks to go on from, whatever has failed.
+    fn check_request(&self, host: usize) {
+        let Host { node, .. } = &self.hosts[host];
+        let from_held =
+            node.held().map_or(Wanted::Everything, |ResumePoint { id, offset }| Wanted::After { id, offset });
+        let wanted = node.wanted();
+        assert!(wanted.is_none_or(|wanted| wanted == from_held), "L4: node {host} asks for {wanted:?}");
+    }
+
+    /// What has come and is not applied is half a unit, and no more.
+    fn check_staleness(&self, host: usize) {
+        let now = self.timestamp();
+        let Host { node, .. } = &self.hosts[host];
+        let Some(upstream) = node.upstream(now).filter(|upstream| upstream.state == LinkState::InStep) else {
+            return;
+        };
+        let ends = self.network.connections.values().filter(|connection| connection.hosts[0] == host);
+        let link = ends.filter_map(|connection| connection.follower.as_ref()).next().map(|end| &end.link);
+        let kept = link.map(|link| link.buffered() as u64);
+        assert_eq!(node.staleness(now).map(|stale| stale.bytes), kept, "node {host} in step: {upstream:?}");
     }
 
     /// What it is told of is its own.

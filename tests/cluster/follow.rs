@@ -254,7 +254,8 @@ impl World {
         self.judge_loss(host, link, state);
         let account = &mut self.hosts[host].account;
         account.loads += 1;
-        (account.loaded_by, account.last_end) = (Some(link), None);
+        account.loaded_by = Some(link);
+        (account.last_end, account.last_held) = (None, None);
         self.hosts[host].state = state;
         self.journal.count(Fault::FullSync);
         if let Some(number) = self.connection_of_link(host, link) {

@@ -61,6 +61,7 @@ pub(crate) struct Account {
     pub(crate) loads: u64,
     pub(crate) loaded_by: Option<LinkKey>,
     pub(crate) last_end: Option<(ReplicationId, Offset)>,
+    pub(crate) last_held: Option<ResumePoint>,
     pub(crate) previous: Option<(ReplicationId, Offset)>,
 }
 
@@ -87,7 +88,7 @@ impl Host {
             stalled_until: Duration::ZERO,
             saved: vec![saved],
             fences: BTreeMap::new(),
-            account: Account { follows, led_from, ..Account::default() },
+            account: Account { follows, led_from, last_held: saved.held, ..Account::default() },
         }
     }
 
