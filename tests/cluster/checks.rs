@@ -1,10 +1,8 @@
 //! What must hold after each step.
 
-use headwater::{LinkKey, LinkState, Lost, Offset, ReplicationId, ResumePoint, Wanted};
+use headwater::{LinkState, Offset, ReplicationId, ResumePoint, Wanted};
 
-use crate::fault::Fault;
 use crate::host::Host;
-use crate::truth::State;
 use crate::world::World;
 
 impl World {
@@ -115,42 +113,5 @@ impl World {
         let link = ends.filter_map(|connection| connection.follower.as_ref()).next().map(|end| &end.link);
         let kept = link.map(|link| link.buffered() as u64);
         assert_eq!(node.staleness(now).map(|stale| stale.bytes), kept, "node {host} in step: {upstream:?}");
-    }
-
-    /// What it is told of is its own.
-    pub(crate) fn note_divergence(&mut self, host: usize, link: LinkKey, lost: Lost) {
-        self.journal.count(Fault::Diverged);
-        let Host { node, account, .. } = &mut self.hosts[host];
-        let end = node.primary().end();
-        assert_eq!(lost.end, end, "node {host} is told of the end of its own stream");
-        assert!(account.own.is_some(), "node {host} is told of a loss of what it has not written");
-        assert!(lost.held.is_none_or(|held| held <= end), "nobody had more than there is: {lost:?}");
-        account.told = Some((link, lost));
-    }
-
-    /// A snapshot takes the place of what a node wrote itself: if anything is lost by that it was told, and of all.
-    pub(crate) fn judge_loss(&mut self, host: usize, link: LinkKey, new: State) {
-        let account = &mut self.hosts[host].account;
-        let (told, own) = (account.told.take(), account.own.take());
-        let (Some(own), old) = (own, self.hosts[host].state) else { return };
-        if self.truth.includes(new, old) {
-            return;
-        }
-        // What a replica acknowledged it may have lost itself since.
-        let is_sound = own.successor.is_none_or(|(successor, life, loads)| {
-            let Host { life: now, account, .. } = &self.hosts[successor];
-            (life, loads) == (*now, account.loads) && self.hosts[host].target == Some(successor)
-        });
-        if !is_sound {
-            return;
-        }
-        let (told_by, lost) =
-            told.unwrap_or_else(|| panic!("node {host} loses what it wrote, and is not told"));
-        assert_eq!(told_by, link, "the link that brings the snapshot told of the loss");
-        let bound = lost.held.and_then(|held| self.truth.at_most(own.id, held));
-        assert!(
-            bound.is_none_or(|bound| self.truth.includes(new, bound)),
-            "node {host} loses more than it was told: {lost:?}"
-        );
     }
 }

@@ -54,6 +54,7 @@ faults! {
     FullSync,
     LoadedInVain,
     Diverged,
+    Parted,
     DropSilent,
     DropOverLimit,
     DropHistoryChanged,

@@ -124,6 +124,7 @@ impl World {
         self.hosts[host].connecting = None;
         let now = self.timestamp();
         self.hosts[host].node.handle_connected(link, now).expect("it was told to connect");
+        self.ask_where_parted(host, target);
         self.open(host, target, link);
     }
 

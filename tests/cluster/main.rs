@@ -40,6 +40,7 @@ mod image;
 mod job;
 #[path = "../sim/journal.rs"]
 mod journal;
+mod loss;
 mod network;
 mod options;
 mod progress;

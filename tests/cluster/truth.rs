@@ -59,6 +59,12 @@ impl Truth {
         self.ledger.range((id, Offset::ZERO)..=(id, offset)).next_back().map(|(_, state)| *state)
     }
 
+    /// The first known place there or behind, and what was held at it.
+    pub(crate) fn at_least(&self, id: ReplicationId, offset: Offset) -> Option<(Offset, State)> {
+        let (place, state) = self.ledger.range((id, offset)..=(id, Offset::MAX)).next()?;
+        Some((place.1, *state))
+    }
+
     /// What was held at a place.
     pub(crate) fn at(&self, id: ReplicationId, offset: Offset) -> Option<State> {
         self.ledger.get(&(id, offset)).copied()
