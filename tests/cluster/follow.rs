@@ -73,7 +73,7 @@ impl World {
             }
             UpstreamEvent::InStep => self.come_in_step(host, link),
             UpstreamEvent::Ack(ack) => self.send_up(host, link, |out| wire::put_ack(out, ack)),
-            UpstreamEvent::KeepAlive => self.send_up(host, link, |out| wire::put_keep_alive(out)),
+            UpstreamEvent::KeepAlive => self.send_up(host, link, wire::put_keep_alive),
             event => panic!("{event:?} is news"),
         }
     }

@@ -56,7 +56,8 @@ impl Options {
             max_transfers: rng.pick(&[1, 2, 16]),
             snapshot_delay: Duration::from_millis(rng.pick(&[0, 0, 500])),
             framing: rng.pick(&[Framing::Sized, Framing::EndMarked]),
-            start: Offset::new(if near_the_end { Offset::MAX.get() - distance } else { 0 }).unwrap(),
+            start: Offset::new(if near_the_end { Offset::MAX.get() - distance } else { 0 })
+                .expect("it is below the last one"),
             image: rng.scaled(0..=5000),
             loading: rng.pick(&[0, 100, 3000]),
             latency: rng.pick(&[1, 10, 100]),

@@ -55,6 +55,12 @@ impl World {
     }
 
     fn draw_saved(&mut self, host: usize) -> Saved {
+        if self.rng.chance(15) {
+            self.journal.count(Fault::CopiedImage);
+            let other = self.draw_other(host);
+            let saved = &self.hosts[other].saved;
+            return saved[saved.len() - 1];
+        }
         let saved = &mut self.hosts[host].saved;
         match self.rng.within(0..=9) {
             0 | 1 => {

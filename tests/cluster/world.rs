@@ -87,9 +87,8 @@ impl World {
             Next::Timer(host) => {
                 let had_link = self.is_in_step(host);
                 self.wake(host);
-                if had_link && !self.is_in_step(host) && self.strikes(Fault::FollowedAtOnce, 30) {
-                    let target = self.draw_other(host);
-                    self.follow(host, target);
+                if had_link && !self.is_in_step(host) {
+                    self.act_at_once(host);
                 }
                 self.drain_soon(host);
             }
@@ -118,6 +117,16 @@ impl World {
         node.handle_timeout(now);
         let next = node.poll_timeout();
         assert!(next.is_none_or(|next| next > now), "wake contract: node {host} wants {next:?} at {now:?}");
+    }
+
+    /// In the batch in which a link ends something else is decided.
+    fn act_at_once(&mut self, host: usize) {
+        if self.strikes(Fault::FollowedAtOnce, 30) {
+            let target = self.draw_other(host);
+            self.follow(host, target);
+        } else if self.strikes(Fault::PromotedAtOnce, 10) {
+            self.promote(host);
+        }
     }
 
     fn is_in_step(&self, host: usize) -> bool {
