@@ -1,6 +1,6 @@
 //! What must hold after each step.
 
-use headwater::{LinkState, Offset, ReplicationId, ResumePoint, Wanted};
+use headwater::{LinkState, Offset, ReplicaKey, ReplicaReport, ReplicationId, ResumePoint, Wanted};
 
 use crate::host::Host;
 use crate::world::World;
@@ -13,8 +13,9 @@ impl World {
         let report = self.hosts[host].node.report(self.timestamp());
         self.check_previous(host, report.previous);
         self.check_end(host, report.id);
+        self.check_fences(host, report.id);
+        self.check_successor(host, &report.replicas);
         self.check_silence(host);
-        self.check_fences(host);
         self.check_links(host);
         self.check_request(host);
         self.check_staleness(host);
@@ -64,6 +65,16 @@ impl World {
         );
     }
 
+    /// R235: a handover to nobody is over.
+    fn check_successor(&self, host: usize, replicas: &[ReplicaReport]) {
+        let account = &self.hosts[host].account;
+        let is_there = |to: ReplicaKey| replicas.iter().any(|attached| attached.replica == to);
+        assert!(
+            account.hands_over_at.is_none() || account.hands_over_to.is_none_or(is_there),
+            "node {host} hands over to one that is gone"
+        );
+    }
+
     /// R233: nothing gets into the stream while it is handed over.
     fn check_silence(&mut self, host: usize) {
         let Host { node, account, .. } = &mut self.hosts[host];
@@ -74,14 +85,22 @@ impl World {
         );
     }
 
-    /// Each fence ends at its deadline at the latest.
-    fn check_fences(&self, host: usize) {
-        let overdue = self.hosts[host].fences.values().find(|reader| {
-            reader.deadline.is_some_and(|deadline| deadline < self.now) && !self.is_stalled(host)
-        });
+    /// Each fence ends at its deadline at the latest, and as soon as its place is applied, or can't be any more.
+    fn check_fences(&self, host: usize, id: ReplicationId) {
+        let Host { node, fences, .. } = &self.hosts[host];
         // Who was stalled catches up with its timers in one step.
-        let catches_up = self.hosts[host].next_at().is_some_and(|at| at <= self.now);
-        assert!(overdue.is_none() || catches_up, "node {host} lets {overdue:?} wait for ever");
+        let catches_up =
+            self.is_stalled(host) || node.poll_timeout().is_some_and(|at| at <= self.timestamp());
+        let end = node.held().map(|held| held.offset);
+        for reader in fences.values() {
+            let is_late = reader.deadline.is_some_and(|deadline| deadline < self.now) && !catches_up;
+            assert!(!is_late, "node {host} lets {reader:?} wait for ever");
+            assert_eq!(reader.fence.id, id, "node {host} lets {reader:?} wait for what may never come");
+            assert!(
+                end.is_none_or(|end| end < reader.fence.offset),
+                "node {host} lets {reader:?} wait at {end:?}"
+            );
+        }
     }
 
     /// S10: of each link that is given up the host is told, so that it holds one connection at most.

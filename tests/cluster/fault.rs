@@ -32,6 +32,7 @@ faults! {
     RestartedLeading,
     RestartedEmpty,
     LoadFailed,
+    LostWhileLoading,
     SnapshotFailed,
     LateId,
     Reconfigured,

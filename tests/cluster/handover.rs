@@ -18,7 +18,8 @@ impl World {
             return;
         }
         let end = node.primary().end();
-        self.hosts[host].account.hands_over_at = Some(end);
+        let account = &mut self.hosts[host].account;
+        (account.hands_over_at, account.hands_over_to) = (Some(end), to);
         self.note(format_args!("{host} hands over to {to:?}"));
         if timeout.is_none() || self.rng.chance(10) {
             self.later(host, 1000..=20_000, Job::CancelHandover);
@@ -28,6 +29,7 @@ impl World {
     /// Who is to take over holds all that there is.
     pub(crate) fn hand_over(&mut self, host: usize, replica: ReplicaKey) {
         self.journal.count(Fault::HandoverReady);
+        self.hosts[host].account.hands_over_to = None;
         let number = self.connection_of_replica(host, replica);
         let connection = &self.network.connections[&number];
         let target = connection.hosts[0];

@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headwater::{
-    Fence, LinkKey, Lost, Node, Offset, ReplicationId, ResumePoint, SnapshotKey, Timestamp, WaiterKey,
+    Fence, LinkKey, Lost, Node, Offset, ReplicaKey, ReplicationId, ResumePoint, SnapshotKey, Timestamp,
+    WaiterKey,
 };
 
 use crate::truth::State;
@@ -51,6 +52,8 @@ pub(crate) struct Account {
     pub(crate) follows: bool,
     /// The end of the stream when it stopped to let units in.
     pub(crate) hands_over_at: Option<Offset>,
+    /// To whom, if that is settled and not done.
+    pub(crate) hands_over_to: Option<ReplicaKey>,
     /// Where it began to lead.
     pub(crate) led_from: Offset,
     /// What it wrote itself, until it is known what became of it.
