@@ -82,8 +82,8 @@ impl Primary {
 
     /// Puts the one request for acks into the stream, if somebody waits. Tells whether it did.
     pub(super) fn request_acks(&mut self) -> bool {
-        if self.role == Role::HandingOver {
-            return false; // it would move the end that is waited for (R173)
+        if self.role != Role::Leading {
+            return false; // it would move the end that is waited for (R173), or that of another's stream (R9)
         }
         let is_wanted = core::mem::take(&mut self.outbox.acks_wanted);
         let request = self.config.ack_request.clone().filter(|_| is_wanted && self.acks.online() > 0);

@@ -451,3 +451,86 @@ fn a_snapshot_that_never_comes_whole_changes_nothing() {
     assert_eq!(syncs(&mut cluster, 0), (1, 1), "it resumed");
     assert_eq!(syncs(&mut cluster, 1), (1, 0), "2 noticed nothing");
 }
+
+/// S10: what comes late of an old link is of no use to a newer one.
+#[test]
+fn no_link_has_the_name_of_an_earlier_one() {
+    let now = Timestamp::default();
+    let mut node = Node::new(Config::default(), Start::Empty { id: id(1) }, now).unwrap();
+    let mut links = Vec::new();
+    for round in 2..5 {
+        node.follow(ReplicaConfig::default(), None, now).unwrap();
+        for _ in 0..3 {
+            let at = node.poll_timeout().unwrap();
+            while let Some(event) = node.poll_event() {
+                if let NodeEvent::Upstream(link, headwater::UpstreamEvent::Connect) = event {
+                    links.push(link);
+                    node.handle_disconnected(link, now);
+                }
+            }
+            node.handle_timeout(node.poll_timeout().unwrap().max(at));
+        }
+        node.promote(id(round), now).unwrap();
+    }
+    assert!(links.len() > 6 && links.is_sorted_by(|earlier, later| earlier < later), "{links:?}");
+}
+
+/// R9, R173: the request for acks of somebody who waited through a handover does not get into the new primary's stream.
+#[test]
+fn who_has_handed_over_asks_nobody_for_acks_any_more() {
+    let mut cluster = chain(3);
+    let (now, held) = (cluster.now, cluster.hosts[0].node.held().unwrap());
+    let handover = headwater::Handover { to: None, timeout: None };
+    cluster.hosts[0].node.begin_handover(handover, now).unwrap();
+    let wait = headwater::Wait {
+        target: held.offset,
+        replicas: 2,
+        level: headwater::Level::Applied,
+        local: false,
+        timeout: headwater::Timeout::Never,
+        tag: Tag(1),
+    };
+    let pending = cluster.hosts[0].node.primary().wait(wait, now).unwrap();
+    assert!(matches!(pending, headwater::WaitOutcome::Pending(_)));
+    cluster.hosts[0].node.follow(ReplicaConfig::default(), None, now).unwrap();
+    cluster.settle();
+    assert_eq!(cluster.hosts[0].node.held(), Some(held));
+}
+
+/// What one replica had says nothing of the next primary.
+#[test]
+fn a_loss_is_bounded_by_the_last_one_that_is_followed() {
+    let now = Timestamp::default();
+    let held = ResumePoint { id: id(1), offset: at(100) };
+    let mut node = Node::new(Config::default(), Start::Primary { held, fresh: id(2) }, now).unwrap();
+    node.primary().append(&set("own"), now).unwrap();
+    let end = node.primary().end();
+    node.follow(ReplicaConfig::default(), Some(end), now).unwrap();
+    node.follow(ReplicaConfig::default(), None, now).unwrap();
+    let link = std::iter::from_fn(|| node.poll_event()).find_map(|event| match event {
+        NodeEvent::Upstream(link, headwater::UpstreamEvent::Connect) => Some(link),
+        _ => None,
+    });
+    node.handle_connected(link.unwrap(), now).unwrap();
+    node.handle_asked(link.unwrap(), now).unwrap();
+    node.handle_full(link.unwrap(), ResumePoint { id: id(3), offset: at(7) }, now).unwrap();
+    let lost = Lost { held: None, end, kept_from: Some(at(100)) };
+    assert_eq!(node.poll_event(), Some(NodeEvent::Diverged(link.unwrap(), lost)));
+}
+
+/// S10: in one batch a link times out, and another primary is chosen.
+#[test]
+fn a_link_that_timed_out_is_closed_whatever_comes_next() {
+    let mut cluster = chain(2);
+    let node = &mut cluster.hosts[1].node;
+    // One that heard nothing for its timeout, and is in the way of its next attempt already.
+    let late = cluster.now.checked_add(seconds(61)).unwrap();
+    node.handle_timeout(cluster.now.checked_add(seconds(2)).unwrap());
+    while node.poll_event().is_some() {}
+    node.handle_timeout(late);
+    node.follow(ReplicaConfig::default(), None, late).unwrap();
+    let events: Vec<_> = std::iter::from_fn(|| node.poll_event()).collect();
+    let closes =
+        |event: &NodeEvent| matches!(event, NodeEvent::Upstream(_, headwater::UpstreamEvent::Close(_)));
+    assert_eq!(events.iter().filter(|event| closes(event)).count(), 1, "{events:?}");
+}

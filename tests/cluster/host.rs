@@ -1,0 +1,106 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use headwater::{
+    Fence, LinkKey, Lost, Node, Offset, ReplicaKey, ReplicationId, ResumePoint, SnapshotKey, Timestamp,
+    WaiterKey,
+};
+
+use crate::truth::State;
+
+/// A node with all that its host has.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) node: Node,
+    /// What it stores.
+    pub(crate) state: State,
+    /// How many times it was started.
+    pub(crate) life: u64,
+    /// Whom it connects to.
+    pub(crate) target: Option<usize>,
+    pub(crate) connecting: Option<LinkKey>,
+    /// What it loads.
+    pub(crate) loading: Option<(LinkKey, State)>,
+    /// What it makes snapshots of.
+    pub(crate) images: BTreeMap<SnapshotKey, State>,
+    /// It does nothing until then.
+    pub(crate) stalled_until: Duration,
+    pub(crate) saved: Vec<Saved>,
+    pub(crate) fences: BTreeMap<WaiterKey, Reader>,
+    pub(crate) account: Account,
+}
+
+/// Data on disk, with what was held when it was taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Saved {
+    pub(crate) state: State,
+    pub(crate) held: Option<ResumePoint>,
+}
+
+/// Who waits at a fence.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader {
+    pub(crate) fence: Fence,
+    /// What the place was for whom wrote there.
+    pub(crate) state: State,
+    pub(crate) deadline: Option<Duration>,
+}
+
+/// What the simulator knows of a node by itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Account {
+    pub(crate) follows: bool,
+    /// The end of the stream when it stopped to let units in.
+    pub(crate) hands_over_at: Option<Offset>,
+    /// To whom, if that is settled and not done.
+    pub(crate) hands_over_to: Option<ReplicaKey>,
+    /// Where it began to lead.
+    pub(crate) led_from: Offset,
+    /// What it wrote itself, until it is known what became of it.
+    pub(crate) own: Option<Own>,
+    /// What it was told would be lost, over which link.
+    pub(crate) told: Option<(LinkKey, Lost)>,
+    /// Snapshots that it has loaded.
+    pub(crate) loads: u64,
+    pub(crate) loaded_by: Option<LinkKey>,
+    pub(crate) last_end: Option<(ReplicationId, Offset)>,
+    pub(crate) last_held: Option<ResumePoint>,
+    pub(crate) previous: Option<(ReplicationId, Offset)>,
+}
+
+/// A stretch of the stream that a node wrote, and follows somebody since.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Own {
+    pub(crate) id: ReplicationId,
+    /// Whom, as it was then: life and loads. Only if it was a replica.
+    pub(crate) successor: Option<(usize, u64, u64)>,
+}
+
+impl Host {
+    pub(crate) fn new(node: Node, saved: Saved, life: u64) -> Self {
+        let follows = node.is_following();
+        let led_from = saved.held.map_or(Offset::ZERO, |held| held.offset);
+        Self {
+            node,
+            state: saved.state,
+            life,
+            target: None,
+            connecting: None,
+            loading: None,
+            images: BTreeMap::new(),
+            stalled_until: Duration::ZERO,
+            saved: vec![saved],
+            fences: BTreeMap::new(),
+            account: Account { follows, led_from, last_held: saved.held, ..Account::default() },
+        }
+    }
+
+    pub(crate) fn next_at(&self) -> Option<Duration> {
+        self.node.poll_timeout().map(Timestamp::since_origin)
+    }
+
+    /// Whether it lets units in.
+    pub(crate) fn leads(&self) -> bool {
+        !self.account.follows && self.account.hands_over_at.is_none()
+    }
+}

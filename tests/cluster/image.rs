@@ -1,0 +1,34 @@
+use headwater::Framing;
+use headwater::Sink as _;
+use headwater::wire;
+
+use crate::rng::Rng;
+use crate::truth::State;
+
+/// Puts a snapshot of `len` bytes and more as it is sent: the state, and what can be told from it.
+pub(crate) fn put(out: &mut Vec<u8>, state: State, len: usize, framing: Framing) {
+    let image = encode(state, len);
+    if framing == Framing::Sized {
+        wire::put_snapshot_len(out, image.len() as u64);
+        out.put(&image);
+    } else {
+        let mark = wire::EndMark::from_random([0xab; 20]);
+        wire::put_end_mark_header(out, &mark);
+        out.put(&image);
+        wire::put_end_mark(out, &mark);
+    }
+}
+
+/// S3: what is loaded is an image, and a whole one.
+pub(crate) fn decode(image: &[u8]) -> State {
+    let head = image.first_chunk().expect("S3: an image has a head");
+    let state = State(u64::from_le_bytes(*head));
+    assert!(image == encode(state, image.len() - head.len()), "S3: the image is whole");
+    state
+}
+
+fn encode(State(state): State, len: usize) -> Vec<u8> {
+    let mut image = state.to_le_bytes().to_vec();
+    image.extend(Rng::new(state).bytes(len));
+    image
+}

@@ -1,0 +1,261 @@
+use std::fmt;
+use std::time::Duration;
+
+use headwater::{LinkState, Node, NodeEvent, ReplicationId, ResumePoint, Start, Timestamp};
+
+use crate::fault::Fault;
+use crate::host::{Host, Saved};
+use crate::job::{Errand, Job, Jobs};
+use crate::journal::Journal;
+use crate::network::{Network, Way};
+use crate::options::Options;
+use crate::rng::Rng;
+use crate::truth::{State, Truth};
+
+/// A run: the cluster, and what is about to happen to it.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) network: Network,
+    pub(crate) jobs: Jobs,
+    pub(crate) truth: Truth,
+    pub(crate) journal: Journal,
+    pub(crate) rng: Rng,
+    pub(crate) options: Options,
+    pub(crate) now: Duration,
+    pub(crate) steps: u64,
+    /// Faults have stopped.
+    pub(crate) is_calm: bool,
+    pub(crate) next_action: Duration,
+    pub(crate) actions_left: u64,
+    /// Ids and values drawn.
+    pub(crate) drawn: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    Act,
+    Job,
+    Timer(usize),
+    Arrive(usize, Way),
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, echo: bool) -> Self {
+        let mut rng = Rng::new(seed);
+        let options = Options::draw(&mut rng);
+        let mut world = Self {
+            hosts: Vec::new(),
+            network: Network::default(),
+            jobs: Jobs::default(),
+            truth: Truth::new(),
+            journal: Journal::new(echo),
+            rng,
+            now: Duration::ZERO,
+            steps: 0,
+            is_calm: false,
+            next_action: Duration::ZERO,
+            actions_left: options.actions,
+            drawn: 0,
+            options,
+        };
+        world.note(format_args!("seed {seed}: {:?}", world.options.clone()));
+        for _ in 0..world.options.nodes {
+            world.start_first();
+        }
+        world
+    }
+
+    pub(crate) fn run(&mut self) {
+        if self.options.is_near_the_end() {
+            self.journal.count(Fault::NearTheEnd);
+        }
+        while self.actions_left > 0 {
+            self.step();
+        }
+        self.finish();
+    }
+
+    /// Has the next thing happen, and judges what came of it.
+    pub(crate) fn step(&mut self) {
+        let (at, next) = self.next();
+        self.now = self.now.max(at);
+        self.steps += 1;
+        match next {
+            Next::Act => self.act(),
+            Next::Job => self.do_job(),
+            Next::Timer(host) => {
+                let had_link = self.is_in_step(host);
+                self.wake(host);
+                if had_link && !self.is_in_step(host) {
+                    self.act_at_once(host);
+                }
+                self.drain_soon(host);
+            }
+            Next::Arrive(connection, way) => self.arrive(connection, way),
+        }
+        self.network.tidy();
+    }
+
+    fn next(&self) -> (Duration, Next) {
+        let job = self.jobs.next_at().map(|at| (at, Next::Job));
+        let timers = self.hosts.iter().enumerate().filter_map(|(number, host)| {
+            host.next_at().map(|at| (at.max(host.stalled_until), Next::Timer(number)))
+        });
+        let arrivals = self.network.arrivals().map(|(at, connection, way, at_whom)| {
+            (at.max(self.hosts[at_whom].stalled_until), Next::Arrive(connection, way))
+        });
+        let others = job.into_iter().chain(timers).chain(arrivals);
+        others
+            .fold((self.next_action, Next::Act), |first, other| if other.0 < first.0 { other } else { first })
+    }
+
+    /// Wake contract: what was due is done.
+    fn wake(&mut self, host: usize) {
+        let now = self.timestamp();
+        let node = &mut self.hosts[host].node;
+        node.handle_timeout(now);
+        let next = node.poll_timeout();
+        assert!(next.is_none_or(|next| next > now), "wake contract: node {host} wants {next:?} at {now:?}");
+    }
+
+    /// In the batch in which a link ends something else is decided.
+    fn act_at_once(&mut self, host: usize) {
+        if self.strikes(Fault::FollowedAtOnce, 30) {
+            let target = self.draw_other(host);
+            self.follow(host, target);
+        } else if self.strikes(Fault::PromotedAtOnce, 10) {
+            self.promote(host);
+        }
+    }
+
+    fn is_in_step(&self, host: usize) -> bool {
+        let upstream = self.hosts[host].node.upstream(self.timestamp());
+        upstream.is_some_and(|upstream| upstream.state == LinkState::InStep)
+    }
+
+    /// Takes the events at once, or with those of the next input: a batch may be of several.
+    fn drain_soon(&mut self, host: usize) {
+        if self.rng.chance(80) {
+            return self.drain(host);
+        }
+        self.later(host, 0..=5, Job::Wake);
+    }
+
+    /// Acts on all events of a node, and judges it.
+    pub(crate) fn drain(&mut self, host: usize) {
+        while let Some(event) = self.hosts[host].node.poll_event() {
+            self.note(format_args!("{host}: {event:?}"));
+            match event {
+                NodeEvent::Upstream(link, event) => self.act_upstream(host, link, event),
+                NodeEvent::Primary(event) => self.act_downstream(host, event),
+                NodeEvent::FenceEnded { waiter, end } => self.end_fence(host, waiter, end),
+                NodeEvent::Diverged(link, lost) => self.note_divergence(host, link, lost),
+                NodeEvent::HandoverReady(replica) => self.hand_over(host, replica),
+                NodeEvent::HandoverFailed => {
+                    self.journal.count(Fault::HandoverFailed);
+                    self.hosts[host].account.hands_over_at = None;
+                }
+                event => panic!("{event:?} is news"),
+            }
+        }
+        self.check(host);
+    }
+
+    fn do_job(&mut self) {
+        let errand = self.jobs.take().expect("there is one");
+        let Errand { host, life, job } = errand;
+        if self.hosts[host].life != life || self.is_calm && job.changes_roles() {
+            return;
+        }
+        let stalled_until = self.hosts[host].stalled_until;
+        if stalled_until > self.now {
+            return self.jobs.add(stalled_until, errand);
+        }
+        match job {
+            Job::Connected(link) => self.connect(host, link),
+            Job::Loaded(link) => self.load(host, link),
+            Job::LoadFailed(link) => self.fail_load(host, link),
+            Job::SnapshotReady(snapshot) => self.ready_snapshot(host, snapshot),
+            Job::SnapshotFailed(snapshot) => self.fail_snapshot(host, snapshot),
+            Job::SnapshotSent(replica) => self.finish_snapshot(host, replica),
+            Job::SupplyId => {
+                let id = self.draw_id();
+                let _ = self.hosts[host].node.primary().supply_id(id);
+            }
+            Job::Follow(target) => self.follow(host, target),
+            Job::HandOver(target) => self.take_over(host, target),
+            Job::CancelHandover => self.cancel_handover(host),
+            Job::Wake => {}
+        }
+        self.resume_writing(host);
+        self.drain(host);
+    }
+
+    fn arrive(&mut self, connection: usize, way: Way) {
+        match way {
+            Way::Up => self.arrive_up(connection),
+            Way::Down => self.arrive_down(connection),
+        }
+    }
+
+    fn start_first(&mut self) {
+        let held = self
+            .options
+            .is_near_the_end()
+            .then(|| ResumePoint { id: self.draw_id(), offset: self.options.start });
+        let start = match held {
+            Some(held) => Start::Primary { held, fresh: self.draw_id() },
+            None => Start::Empty { id: self.draw_id() },
+        };
+        let node = self.new_node(start);
+        if let Some(held) = held {
+            self.truth.agree(held, State::default());
+        }
+        self.hosts.push(Host::new(node, Saved { state: State::default(), held }, 0));
+        let host = self.hosts.len() - 1;
+        if host > 0 && self.rng.chance(80) {
+            self.later(host, 0..=1000, Job::Follow(0));
+        }
+        self.drain(host);
+    }
+
+    pub(crate) fn new_node(&mut self, start: Start) -> Node {
+        let config = crate::config::of_primary(&self.options);
+        Node::new(config, start, self.timestamp()).expect("the configuration can work")
+    }
+
+    pub(crate) fn later(&mut self, host: usize, millis: std::ops::RangeInclusive<usize>, job: Job) {
+        let at = self.now + self.rng.millis(millis);
+        self.jobs.add(at, Errand { host, life: self.hosts[host].life, job });
+    }
+
+    pub(crate) fn timestamp(&self) -> Timestamp {
+        Timestamp::from_origin(self.now)
+    }
+
+    pub(crate) fn draw_id(&mut self) -> ReplicationId {
+        self.drawn += 1;
+        let mut bytes = [0; 20];
+        bytes[..8].copy_from_slice(&self.drawn.to_be_bytes());
+        bytes[8..].copy_from_slice(&self.rng.array::<12>());
+        ReplicationId::from_random(bytes)
+    }
+
+    pub(crate) fn note(&mut self, text: fmt::Arguments<'_>) {
+        self.journal.note(self.now, text);
+    }
+
+    pub(crate) fn is_stalled(&self, host: usize) -> bool {
+        self.hosts[host].stalled_until > self.now
+    }
+
+    /// Has a fault strike with this probability, if it may, and counts it.
+    pub(crate) fn strikes(&mut self, fault: Fault, percent: usize) -> bool {
+        let strikes = !self.is_calm && self.rng.chance(percent);
+        if strikes {
+            self.journal.count(fault);
+        }
+        strikes
+    }
+}
