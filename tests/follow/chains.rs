@@ -9,7 +9,7 @@ fn all_full_syncs(cluster: &mut Cluster) -> u64 {
     (0..cluster.hosts.len()).map(|host| syncs(cluster, host).0).sum()
 }
 
-/// One replica behind each of the others, in random order, is attached in turn.
+/// All behind the first, attached one after the other.
 fn star(nodes: usize) -> Cluster {
     let mut cluster = Cluster::new(nodes);
     for host in 1..nodes {
