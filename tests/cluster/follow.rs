@@ -160,6 +160,9 @@ impl World {
         let Some(end) = &mut connection.follower else { return };
         end.inbox.extend(bytes);
         if is_over {
+            if end.is_loading {
+                self.journal.count(Fault::LostWhileLoading);
+            }
             self.close_follower(number);
         } else {
             self.read(number);
@@ -280,9 +283,6 @@ impl World {
         let Some(connection) = self.network.connections.get_mut(&number) else { return };
         let Some(end) = connection.follower.take() else { return };
         connection.up.finish(self.now + connection.up.latency);
-        if end.is_loading {
-            self.journal.count(Fault::LostWhileLoading);
-        }
         let (host, now) = (connection.hosts[0], self.timestamp());
         self.hosts[host].node.handle_disconnected(end.link.key(), now);
     }

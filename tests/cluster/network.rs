@@ -91,8 +91,7 @@ impl Network {
         self.connections.iter().flat_map(|(number, connection)| {
             let [follower, upstream] = connection.hosts;
             let up = connection.upstream.as_ref().and_then(|_| connection.up.next_at());
-            let down = connection.follower.as_ref().filter(|end| !end.is_loading);
-            let down = down.and_then(|_| connection.down.next_at());
+            let down = connection.follower.as_ref().and_then(|_| connection.down.next_at());
             let up =
                 up.map(|at| (at.max(self.blocked_until(follower, upstream)), *number, Way::Up, upstream));
             let down =
