@@ -66,6 +66,19 @@ impl World {
         world
     }
 
+    pub(crate) const fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    pub(crate) const fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// How much time has passed.
+    pub(crate) const fn simulated(&self) -> Duration {
+        self.now
+    }
+
     pub(crate) fn run(&mut self) {
         if self.options.is_near_the_end() {
             self.journal.count(Fault::NearTheEnd);

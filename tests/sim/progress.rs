@@ -28,8 +28,8 @@ impl Progress {
 
     pub(crate) fn add(&mut self, world: &World) {
         self.done += 1;
-        self.simulated += world.env.now;
-        for (fault, count) in &world.env.journal.faults {
+        self.simulated += world.simulated();
+        for (fault, count) in &world.journal().faults {
             *self.faults.entry(*fault).or_default() += count;
         }
         if self.done.is_multiple_of(PRINT_EVERY) {

@@ -12,10 +12,10 @@ use crate::world::World;
 #[test]
 fn replicas_are_resynced_no_more_often_than_their_absences_account_for() {
     let (mut resumes, mut snapshots, mut gaps) = (0, 0, 0);
-    let seeds = crate::variable("SIM_SEEDS").map_or(SEEDS, |seeds| SEEDS.max(seeds / 10));
+    let seeds = crate::seeds::variable("SIM_SEEDS").map_or(SEEDS, |seeds| SEEDS.max(seeds / 10));
     for seed in 0..seeds {
         let world = World::with_options(seed, options(&mut Rng::new(seed)));
-        let syncs = crate::run(world, seed).syncs();
+        let syncs = crate::seeds::run(world, seed).syncs();
         // One for each that comes, one more for each that is cut off before it has all of it, and one for each
         // absence in which more was written than the backlog covers.
         let most = syncs.replicas as u64 + syncs.failed + syncs.gaps;

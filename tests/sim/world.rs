@@ -23,7 +23,7 @@ pub(crate) struct World {
     next_client: Duration,
     next_fault: Duration,
     /// As they were drawn: peace changes some.
-    pub(crate) first_options: Options,
+    first_options: Options,
 }
 
 /// Whose turn it is. At one time they come in this order.
@@ -66,6 +66,19 @@ impl World {
         let replicas = (0..env.options.replicas).map(Replica::new).collect();
         let [next_write, next_client, next_fault] = [Duration::ZERO; 3];
         Self { env, host, replicas, next_write, next_client, next_fault, first_options }
+    }
+
+    pub(crate) const fn journal(&self) -> &Journal {
+        &self.env.journal
+    }
+
+    pub(crate) const fn options(&self) -> &Options {
+        &self.first_options
+    }
+
+    /// How much time has passed.
+    pub(crate) const fn simulated(&self) -> Duration {
+        self.env.now
     }
 
     /// Faults, then peace, in which all must come right.
