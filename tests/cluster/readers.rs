@@ -32,7 +32,7 @@ impl World {
     fn draw_timeout(&mut self) -> Timeout {
         match self.rng.within(0..=9) {
             0 => Timeout::Immediate,
-            1 => Timeout::Never,
+            1..=4 => Timeout::Never,
             _ => Timeout::After(self.rng.scaled_millis(1..=30_000)),
         }
     }
