@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use headwater::wire::{self, CommandLimits, CommandReader, Inbound, Introduction, Link, StreamUnit};
+use headwater::wire::{
+    self, CommandLimits, CommandReader, Inbound, Introduction, Link, LinkError, StreamUnit,
+};
 use headwater::{LinkKey, Offset, Peer, Tag, UpstreamEvent};
 
 use crate::config;
@@ -21,7 +23,7 @@ enum Came {
     Image,
     Unit(StreamUnit),
     /// The link can't go on.
-    Broken,
+    Broken(LinkError),
 }
 
 impl World {
@@ -187,7 +189,10 @@ impl World {
                         return self.close_follower(number);
                     }
                 }
-                Came::Broken => return self.close_follower(number),
+                Came::Broken(error) => {
+                    self.note(format_args!("{host}: {key} is broken: {error}"));
+                    return self.close_follower(number);
+                }
             }
         }
     }
@@ -212,7 +217,7 @@ impl World {
             }
             Ok(Some(Inbound::SnapshotEnd)) => Came::Image,
             Ok(Some(Inbound::Unit(unit))) => Came::Unit(unit),
-            Err(_) => Came::Broken,
+            Err(error) => Came::Broken(error),
         };
         let taken = inbox.len() - rest.len();
         inbox.drain(..taken);

@@ -12,7 +12,8 @@ pub(crate) fn put(out: &mut Vec<u8>, state: State, len: usize, framing: Framing)
         wire::put_snapshot_len(out, image.len() as u64);
         out.put(&image);
     } else {
-        let mark = wire::EndMark::from_random([0xab; 20]);
+        // One that repeats itself could be found within an image that ends as it begins.
+        let mark = wire::EndMark::from_random(Rng::new(!state.0).array());
         wire::put_end_mark_header(out, &mark);
         out.put(&image);
         wire::put_end_mark(out, &mark);
@@ -21,14 +22,16 @@ pub(crate) fn put(out: &mut Vec<u8>, state: State, len: usize, framing: Framing)
 
 /// S3: what is loaded is an image, and a whole one.
 pub(crate) fn decode(image: &[u8]) -> State {
-    let head = image.first_chunk().expect("S3: an image has a head");
-    let state = State(u64::from_le_bytes(*head));
-    assert!(image == encode(state, image.len() - head.len()), "S3: the image is whole");
+    let (state, rest) = image.split_first_chunk().expect("S3: an image has a head");
+    let state = State(u64::from_le_bytes(*state));
+    let len = rest.len().checked_sub(8).expect("S3: an image tells how long it is");
+    assert!(image == encode(state, len), "S3: the image is whole");
     state
 }
 
 fn encode(State(state): State, len: usize) -> Vec<u8> {
     let mut image = state.to_le_bytes().to_vec();
+    image.extend((len as u64).to_le_bytes());
     image.extend(Rng::new(state).bytes(len));
     image
 }
