@@ -34,6 +34,9 @@ fn take_over(server: &mut Server, wanted: Wanted) -> Result<(), CommandError> {
     if !matches!(wanted, Wanted::After { id, .. } if id == current) {
         return Err(CommandError::FailoverId);
     }
+    if server.data.is_half_applied {
+        return Err(CommandError::NotInStep);
+    }
     info!("takes over from its primary");
     server.promote();
     Ok(())

@@ -31,6 +31,8 @@ pub struct Data {
     pub now_ms: i64,
     /// Whether the commands are those of a primary, which alone decides what has expired.
     pub is_replaying: bool,
+    /// Whether a transaction of a primary failed half-way: until a snapshot is loaded nobody may go on from this.
+    pub is_half_applied: bool,
 }
 
 /// The command of that name, if it may have so many words.
@@ -100,6 +102,7 @@ impl Data {
         };
         let replayed = commands.iter().try_for_each(run);
         self.is_replaying = false;
+        self.is_half_applied |= replayed.is_err() && commands.len() > 1;
         self.effects.clear(); // whoever follows this store gets the primary's own bytes
         replayed
     }

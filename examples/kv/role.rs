@@ -17,6 +17,12 @@ pub fn replicaof(server: &mut Server, args: &[&[u8]]) -> Answer {
         return Err("ERR REPLICAOF not allowed while failing over.".into());
     }
     if is(host, "no") && is(port, "one") {
+        if server.data.is_half_applied {
+            return Err(
+                "ERR a transaction is half applied here: follow a primary until its snapshot is loaded"
+                    .into(),
+            );
+        }
         if server.node.is_following() {
             server.promote();
         }

@@ -178,7 +178,7 @@ impl Server {
                 // Refused if another primary is followed by now, or none.
                 if self.node.handle_loaded(key, self.now).is_ok() {
                     info!("loaded a snapshot of {} keys", store.len());
-                    self.data.store = store;
+                    (self.data.store, self.data.is_half_applied) = (store, false);
                     self.read_upstream(key);
                 }
             }

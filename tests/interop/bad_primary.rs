@@ -206,6 +206,28 @@ fn a_stream_that_can_not_be_read_costs_a_full_resync_and_no_memory() {
     });
 }
 
+/// What only half happened is nothing to lead with.
+#[test]
+fn a_transaction_that_fails_half_way_keeps_kv_from_leading_until_it_starts_over() {
+    let primary = Primary::start();
+    let replica = Server::follower(Program::Kv, primary.port(), &[]);
+    let mut link = primary.sync();
+    let commands = [&["MULTI"][..], &["SET", "key", "new"], &["INCR", "key"], &["EXEC"]];
+    for words in commands {
+        let mut command = Vec::new();
+        headwater::wire::put_command(&mut command, words);
+        send(&mut link, &command);
+    }
+    wait_for_line(&replica, "a command of the stream failed: ERR value is not an integer or out of range");
+    let lead = || redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec(&mut replica.client());
+    let refused = lead().expect_err("it is refused").to_string();
+    assert!(refused.contains("a transaction is half applied here"), "{refused}");
+    drop(link);
+    let _link = primary.sync();
+    wait_until_equal("old data", Some("old".to_owned()), || key(&replica));
+    lead().expect("it may lead again");
+}
+
 /// Acks that nobody reads must not gather.
 #[test]
 fn who_asks_for_acks_and_reads_none_is_read_no_further() {
