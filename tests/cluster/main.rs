@@ -32,6 +32,8 @@ mod break_things;
 mod checks;
 mod config;
 mod fault;
+#[path = "../sim/faults.rs"]
+mod faults;
 mod finish;
 mod follow;
 mod handover;

@@ -1,6 +1,6 @@
 use headwater::{
-    Config, Detach, Framing, FullReason, Lost, Node, NodeEvent, Peer, ReplicaConfig, ResumePoint, Sink as _,
-    Start, Tag, Timestamp, Wanted, WriteRefused,
+    Config, Detach, Framing, FullReason, Lost, Node, NodeEvent, Offset, Peer, ReplicaConfig, ResumePoint,
+    Sink as _, Start, Tag, Timestamp, Wanted, WriteRefused,
 };
 
 use crate::cluster::{Cluster, at, chain, id, seconds, set, syncs};
@@ -197,9 +197,8 @@ fn a_changed_id_is_learnt_all_the_way_down() {
     }
 }
 
-/// What only the old primary ever had is gone, and it says what that was.
-#[test]
-fn who_wrote_on_alone_starts_over_and_tells_what_is_lost() {
+/// Host 1 leads after a cut, and lacks what 0 wrote behind the place that is told.
+fn parted() -> (Cluster, Offset) {
     let mut cluster = chain(2);
     cluster.write(0, &set("shared"));
     let shared = cluster.hosts[0].node.held().unwrap().offset;
@@ -207,6 +206,13 @@ fn who_wrote_on_alone_starts_over_and_tells_what_is_lost() {
     cluster.cut(1);
     cluster.write(0, &set("lost"));
     cluster.promote(1);
+    (cluster, shared)
+}
+
+/// What only the old primary ever had is gone, and it says what that was.
+#[test]
+fn who_wrote_on_alone_starts_over_and_tells_what_is_lost() {
+    let (mut cluster, shared) = parted();
     cluster.write(1, &set("kept, and longer than what was lost"));
 
     let (config, now) = (headwater::ReplicaConfig::default(), cluster.now);
@@ -228,13 +234,7 @@ fn who_wrote_on_alone_starts_over_and_tells_what_is_lost() {
 /// What the new primary itself tells of where it parted is exact.
 #[test]
 fn what_the_new_primary_tells_bounds_what_is_lost() {
-    let mut cluster = chain(2);
-    cluster.write(0, &set("shared"));
-    let shared = cluster.hosts[0].node.held().unwrap().offset;
-    cluster.hosts[1].upstream = None;
-    cluster.cut(1);
-    cluster.write(0, &set("lost"));
-    cluster.promote(1);
+    let (mut cluster, shared) = parted();
     let (now, end) = (cluster.now, cluster.hosts[0].node.held().unwrap().offset);
     cluster.hosts[0].upstream = Some(1);
     cluster.hosts[0].node.follow(ReplicaConfig::default(), None, now).unwrap();

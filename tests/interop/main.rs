@@ -14,37 +14,29 @@
 /// Those `with replicas` attach a real one.
 macro_rules! of_both {
     (with replicas: $($check:ident),+ $(,)?) => {
+        of_both!([#[ignore = "needs redis-server"]] $($check),+);
+    };
+    ([$($attribute:tt)*] $($check:ident),+) => {
         mod kv {
-            $(#[test]
-            #[ignore = "needs redis-server"]
-            fn $check() {
-                super::$check(crate::server::Program::Kv);
-            })+
+            of_both!(@each [$($attribute)*] Kv: $($check),+);
         }
 
         mod control {
-            $(#[test]
-            #[ignore = "needs redis-server"]
-            fn $check() {
-                super::$check(crate::server::Program::Redis);
-            })+
+            of_both!(@each [#[ignore = "needs redis-server"]] Redis: $($check),+);
+        }
+    };
+    (@each $attributes:tt $program:ident: $($check:ident),+) => {
+        $(of_both!(@one $attributes $program $check);)+
+    };
+    (@one [$($attribute:tt)*] $program:ident $check:ident) => {
+        #[test]
+        $($attribute)*
+        fn $check() {
+            super::$check(crate::server::Program::$program);
         }
     };
     ($($check:ident),+ $(,)?) => {
-        mod kv {
-            $(#[test]
-            fn $check() {
-                super::$check(crate::server::Program::Kv);
-            })+
-        }
-
-        mod control {
-            $(#[test]
-            #[ignore = "needs redis-server"]
-            fn $check() {
-                super::$check(crate::server::Program::Redis);
-            })+
-        }
+        of_both!([] $($check),+);
     };
 }
 

@@ -28,6 +28,7 @@
 
 mod env;
 mod fault;
+mod faults;
 mod host;
 mod journal;
 mod model;
