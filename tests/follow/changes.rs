@@ -7,20 +7,20 @@ use headwater::{
 
 use crate::cluster::{Cluster, at, id, seconds};
 
-fn moment(count: u64) -> Timestamp {
+pub(crate) fn moment(count: u64) -> Timestamp {
     Timestamp::from_origin(seconds(count))
 }
 
-fn point(number: u8, offset: u64) -> ResumePoint {
+pub(crate) fn point(number: u8, offset: u64) -> ResumePoint {
     ResumePoint { id: id(number), offset: at(offset) }
 }
 
 /// One that holds offset 100 of a history.
-fn node() -> Node {
+pub(crate) fn node() -> Node {
     Node::new(Config::default(), Start::Replica { held: point(1, 100) }, Timestamp::default()).unwrap()
 }
 
-fn follow(node: &mut Node, successor_held: Option<Offset>, now: Timestamp) {
+pub(crate) fn follow(node: &mut Node, successor_held: Option<Offset>, now: Timestamp) {
     node.follow(ReplicaConfig::default(), successor_held, now).unwrap();
 }
 
@@ -33,7 +33,7 @@ fn upstream_events(node: &mut Node) -> Vec<(LinkKey, UpstreamEvent)> {
 }
 
 /// Asks for the stream over a new connection.
-fn ask(node: &mut Node, now: Timestamp) -> LinkKey {
+pub(crate) fn ask(node: &mut Node, now: Timestamp) -> LinkKey {
     let events = upstream_events(node);
     let Some((link, UpstreamEvent::Connect)) = events.last().copied() else {
         panic!("it connects: {events:?}")

@@ -2,6 +2,7 @@
 
 use crate::raw::RawClient;
 use crate::server::{Program, Server};
+use crate::wait::wait_until_equal;
 
 of_both! {
     a_malformed_command_gets_the_words_of_redis,
@@ -75,4 +76,17 @@ fn waitaof_is_refused_without_an_append_only_file() {
     assert_eq!(both, ("*2".to_owned(), ":0".to_owned(), ":0".to_owned()));
     let mut acked = RawClient::connect(primary.port());
     assert_eq!(acked.ask("WAITAOF 0 1 1"), "*2", "without a replica it times out");
+}
+
+/// valkey#3407: taken for a number below zero, it is over at once.
+#[test]
+fn a_wait_for_two_to_the_31_replicas_is_not_over() {
+    let primary = Server::primary(Program::Kv, &[]);
+    let mut client = RawClient::connect(primary.port());
+    let id = client.ask("CLIENT ID");
+    client.send("WAIT 2147483648 0\r\n");
+    wait_until_equal("client that waits", 1, || primary.info().number("blocked_clients"));
+    let mut other = RawClient::connect(primary.port());
+    assert_eq!(other.ask(&format!("CLIENT UNBLOCK {}", &id[1..])), ":1");
+    assert_eq!(client.line(), ":0");
 }
