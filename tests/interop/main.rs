@@ -45,6 +45,8 @@ macro_rules! of_both {
 mod dump;
 mod image;
 mod load;
+mod memory;
+mod player;
 mod proxy;
 mod raw;
 mod server;
@@ -52,6 +54,7 @@ mod wait;
 
 mod attach;
 mod bad_primary;
+mod bad_stream;
 mod clients;
 mod command_line;
 mod errors;
@@ -68,5 +71,6 @@ mod roles;
 mod saves;
 mod settings;
 mod slow_replicas;
+mod stored_state;
 mod tail;
 mod waits;

@@ -1,10 +1,10 @@
 //! Malformed input from a would-be replica: it gets its error, and nobody else notices.
 
-use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
+use crate::memory::Memory;
 use crate::raw::RawClient;
 use crate::server::{Program, Server};
 use crate::wait::wait_until_equal;
@@ -128,11 +128,11 @@ fn a_stranger_who_reads_nothing_is_read_no_further() {
     let mut bystanders = Bystanders::attach(&server);
     let mut stranger = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).expect("clients are taken");
     stranger.set_write_timeout(Some(Duration::from_secs(1))).expect("the timeout is not zero");
-    let before = Memory::of(&server);
+    let before = Memory::of(server.process_id());
     let commands = b"GET key\r\n".repeat(1 << 14);
     let taken = (0..1000).take_while(|_| stranger.write_all(&commands).is_ok()).count();
     assert!(taken < 1000, "commands with 500 MB of answers were taken");
-    let resident = Memory::of(&server).resident_kib.saturating_sub(before.resident_kib);
+    let resident = Memory::of(server.process_id()).resident_kib.saturating_sub(before.resident_kib);
     assert!(resident < 8 << 10, "a stranger took {resident} KiB");
     bystanders.assert_served();
 }
@@ -184,7 +184,7 @@ fn an_announced_length_takes_no_memory() {
     let server = Server::primary(Program::Kv, &[]);
     let mut bystander = RawClient::connect(server.port());
     bystander.ask("PING");
-    let before = Memory::of(&server);
+    let before = Memory::of(server.process_id());
     let announcements =
         ["*1000000000\r\n", "*1048576\r\n$3\r\nSET\r\n", "*2\r\n$3\r\nGET\r\n$536870912\r\nx"];
     let clients: Vec<RawClient> = [announcements; 50]
@@ -200,28 +200,9 @@ fn an_announced_length_takes_no_memory() {
     for _ in 0..10 {
         assert_eq!(bystander.ask("PING"), "+PONG");
     }
-    let after = Memory::of(&server);
+    let after = Memory::of(server.process_id());
     let resident = after.resident_kib.saturating_sub(before.resident_kib);
     assert!(resident < 4 << 10, "{} announcements took {resident} KiB", clients.len());
     let reserved = after.reserved_kib.saturating_sub(before.reserved_kib);
     assert!(reserved < 1 << 20, "{} announcements reserved {reserved} KiB", clients.len());
-}
-
-/// What the kernel counts for a process.
-struct Memory {
-    resident_kib: u64,
-    reserved_kib: u64,
-}
-
-impl Memory {
-    fn of(server: &Server) -> Self {
-        let status = fs::read_to_string(format!("/proc/{}/status", server.process_id()));
-        let status = status.expect("the process runs, on Linux");
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let figure = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-            figure.unwrap_or_else(|| panic!("no {name} in {status}"))
-        };
-        Self { resident_kib: field("VmRSS:"), reserved_kib: field("VmSize:") }
-    }
 }

@@ -94,6 +94,11 @@ impl Server {
         String::from_utf8_lossy(&fs::read(self.directory.0.join(LOG_FILE)).unwrap_or_default()).into_owned()
     }
 
+    /// Where it keeps what it saves.
+    pub(crate) fn dump(&self) -> PathBuf {
+        self.directory.0.join("dump.rdb")
+    }
+
     /// Ends the process with SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.process.kill().expect("the process is ours");
