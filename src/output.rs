@@ -259,6 +259,7 @@ mod tests {
         assert!(meter.judge(at(0), &mut since, at(500), nanosecond(8)).is_err());
     }
 
+    /// B49: a limit of 0 was taken for one that is reached.
     #[test]
     fn no_limit_is_never_crossed() {
         let mut meter = OutputMeter::new(limit(None, None), 1);

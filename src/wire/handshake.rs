@@ -411,7 +411,7 @@ mod tests {
         assert_eq!(read, Err(HandshakeError::NoAnswer { step: Step::Ping, text: r"\x16\x03\x01".into() }));
     }
 
-    /// B4: memory is bounded before and after the handshake.
+    /// Bound B4: memory is bounded before and after the handshake.
     #[test]
     fn a_line_without_an_end_is_not_kept() {
         let (mut handshake, mut out) = introduced(Introduction::default());

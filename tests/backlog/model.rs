@@ -171,7 +171,7 @@ impl Model {
         }
     }
 
-    /// B2: without a cursor that needs more, no more than the capacity and one chunk or payload is kept.
+    /// Bound B2: without a cursor that needs more, no more than the capacity and one chunk or payload is kept.
     fn check_memory(&self) {
         if self.cursors.is_empty() && !self.backlog.has_surplus() && self.staged.is_empty() {
             let chunk = (self.backlog.capacity() / 16).clamp(64, 64 << 10);

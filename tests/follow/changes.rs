@@ -159,7 +159,7 @@ fn what_can_not_be_gone_on_from_is_neither_offered_to_another_primary_nor_stored
     node.check_invariants();
 }
 
-/// R36: a host that loads in the place of its data has nothing to go on from when the load fails.
+/// B50, R36: a host that loads in the place of its data has nothing to go on from when the load fails.
 #[test]
 fn half_a_load_in_the_place_of_the_data_is_nothing_to_go_on_from() {
     let mut node = node();

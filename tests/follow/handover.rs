@@ -19,7 +19,7 @@ fn to(replica: ReplicaKey) -> Handover {
     Handover { to: Some(replica), timeout: Some(seconds(30)) }
 }
 
-/// R233 to R237, T76: units stop, and the replica that has all of them leads; nobody needs a snapshot.
+/// B32, R233 to R237, T76: units stop, and the replica that has all of them leads; nobody needs a snapshot.
 #[test]
 fn a_handover_loses_nothing_and_costs_no_snapshot() {
     let (mut cluster, replica) = pair();

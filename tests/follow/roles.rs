@@ -135,7 +135,7 @@ fn promoting_a_primary_changes_nothing() {
     cluster.assert_equal();
 }
 
-/// T32, T47, R25, R169: who stops leading answers all who wait, and keeps its replicas.
+/// redis#5770, T32, T47, R25, R169: who stops leading answers all who wait, and keeps its replicas.
 #[test]
 fn a_demoted_primary_ends_all_waits_and_keeps_its_replicas() {
     let mut cluster = Cluster::new(3);
@@ -182,7 +182,7 @@ fn a_demoted_primary_wakes_for_no_heartbeat() {
     assert!(cluster.hosts[0].node.primary().poll_timeout() > beat);
 }
 
-/// R32: a new id from above is passed on, and all below resume under it.
+/// B20, R32: a new id from above is passed on, and all below resume under it.
 #[test]
 fn a_changed_id_is_learnt_all_the_way_down() {
     let mut cluster = chain(4);
@@ -277,7 +277,8 @@ fn nothing_is_lost_later_that_was_shared_by_a_resume() {
     assert!(!cluster.hosts[0].told().iter().any(|event| matches!(event, NodeEvent::Diverged(..))));
 }
 
-/// T8, T9, R41: a primary that comes back from its image lets resume who held the same, and nobody else.
+/// c1c99e9f4, B19, T8, T9, R41: a primary that comes back from its image lets resume who held the same, and nobody
+/// else.
 #[test]
 fn a_primary_restarted_from_its_image_lets_its_replicas_resume() {
     let mut cluster = chain(3);
@@ -293,7 +294,7 @@ fn a_primary_restarted_from_its_image_lets_its_replicas_resume() {
     assert_eq!(syncs(&mut cluster, 1), (1, 1), "2 learnt the new id by a resume");
 }
 
-/// R41: one byte more or less than the image, and it is another stream.
+/// valkey#2366, valkey#2904, R41: one byte more or less than the image, and it is another stream.
 #[test]
 fn an_older_image_lets_nobody_resume_who_is_ahead_of_it() {
     let mut cluster = chain(2);
@@ -372,7 +373,7 @@ fn a_demoted_primary_with_uncounted_writes_asks_for_everything() {
     assert_eq!(node.wanted(), Some(Wanted::Everything));
 }
 
-/// R199: in a loop nobody writes, so all fall silent, and come back no more often than that.
+/// KeyDB#56, KeyDB#389, R199: in a loop nobody writes, so all fall silent, and come back no more often than that.
 #[test]
 fn a_loop_of_followers_is_no_storm() {
     let mut cluster = chain(2);
@@ -418,7 +419,7 @@ fn a_follower_pointed_at_a_sibling_resumes_there() {
     assert_eq!(syncs(&mut cluster, 1), (0, 1));
 }
 
-/// R36, T60: a sync that fails leaves everything as it was.
+/// B34, R36, T60: a sync that fails leaves everything as it was.
 #[test]
 fn a_snapshot_that_never_comes_whole_changes_nothing() {
     let mut cluster = chain(3);

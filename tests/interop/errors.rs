@@ -1,5 +1,6 @@
 //! What is said to commands that make no sense.
 
+use crate::malformed::{Bystanders, NO_PINGS};
 use crate::raw::RawClient;
 use crate::server::{Program, Server};
 use crate::wait::wait_until_equal;
@@ -10,8 +11,11 @@ of_both! {
 
 /// T23, R119, R120, R164.
 fn a_malformed_command_gets_the_words_of_redis(program: Program) {
-    let primary = Server::primary(program, &[]);
+    let primary = Server::primary(program, &NO_PINGS);
     let mut client = RawClient::connect(primary.port());
+    // A number below zero waits for nobody.
+    assert_eq!(client.ask("WAIT -1 0"), ":0");
+    let mut bystanders = Bystanders::attach(&primary);
     for (command, answer) in [
         ("WAIT", "ERR wrong number of arguments for 'wait' command"),
         ("WAIT 1", "ERR wrong number of arguments for 'wait' command"),
@@ -42,8 +46,7 @@ fn a_malformed_command_gets_the_words_of_redis(program: Program) {
     ] {
         assert_eq!(client.ask(command), format!("-{answer}"), "{command}");
     }
-    // A number below zero waits for nobody.
-    assert_eq!(client.ask("WAIT -1 0"), ":0");
+    bystanders.assert_served();
 }
 
 /// A limit that can never act, which a real server takes, and a time past the end of time, for which it waits.

@@ -111,10 +111,9 @@ pub(crate) fn wait_for_line(server: &Server, line: &str) {
 #[track_caller]
 pub(crate) fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
-    match stream.read_to_end(&mut bytes) {
+    if let Err(error) = stream.read_to_end(&mut bytes) {
         // A peer that closes with input unread resets the connection.
-        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
-        Ok(_) => {}
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
     bytes
 }

@@ -93,6 +93,7 @@ fn a_write_that_a_signal_interrupts_is_made_again() {
     assert_eq!(socket.1, numbered(1500));
 }
 
+/// kvrocks#346, B42: what was left to send waited for the next write, or for a limit.
 #[test]
 fn one_far_behind_lets_others_have_their_turn() {
     let mut host = Host::new(|config| config.max_send = 1000);
@@ -159,6 +160,7 @@ fn a_batch_is_lent_once_and_what_is_left_in_it_again() {
     assert!(host.primary.take_batch(replica, host.now).unwrap().is_none());
 }
 
+/// valkey#1097, redis#10265, KeyDB#896: used after its replica was freed.
 #[test]
 fn a_batch_of_a_replica_long_gone_is_let_go_of() {
     let mut host = Host::new(|_| ());
@@ -209,7 +211,7 @@ fn what_is_reported_by_hand_is_bounded_by_what_was_lent() {
     assert_eq!(host.primary.handle_sent(replica, 6, host.now), Ok(Sent::All));
 }
 
-/// What a batch lends counts as lent at once: a fast replica's ack is not early.
+/// B45: what a batch lends counts as lent at once: a fast replica's ack is not early.
 #[test]
 fn an_ack_counts_up_to_what_was_lent_and_no_further() {
     let mut host = Host::new(|_| ());

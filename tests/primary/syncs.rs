@@ -42,7 +42,8 @@ fn is_wanted(events: &[Event]) -> bool {
     events.iter().any(|event| matches!(event, Event::SnapshotWanted { .. }))
 }
 
-/// L5: half of it is certain, the rest drawn; twice as long with each failure, and never above the cap.
+/// valkey#4718, valkey#4742, L5: half of it is certain, the rest drawn; twice as long with each failure, and never
+/// above the cap.
 #[test]
 fn each_failure_holds_a_peer_back_for_longer_up_to_the_cap() {
     let mut host = backing_off();
@@ -185,7 +186,8 @@ fn without_back_off_nobody_is_held_back() {
     assert_eq!(fail(&mut host, 6380), Duration::ZERO);
 }
 
-/// Others wait for theirs with keep-alives, in order of arrival, and are asked for as soon as one is free.
+/// valkey#3893: others wait for theirs with keep-alives, in order of arrival, and are asked for as soon as one is
+/// free.
 #[test]
 fn no_more_transfers_run_at_once_than_are_allowed() {
     let mut host = Host::new(|config| config.max_transfers = 2);
@@ -236,7 +238,7 @@ fn a_replica_that_comes_after_the_cut_waits_for_the_next_snapshot_or_shares_this
     }
 }
 
-/// T55 and T59: the survivors' transfers go on, and the image is let go of with its last replica.
+/// B41, T55 and T59: the survivors' transfers go on, and the image is let go of with its last replica.
 #[test]
 fn a_snapshot_lasts_as_long_as_somebody_receives_it() {
     let mut host = Host::new(|_| ());
