@@ -15,7 +15,8 @@
 //! redis-benchmark -p 7000 -t set -n 300000 -P 16
 //! ```
 //!
-//! The store and its RDB files are those of the example `kv`. It needs a Unix system; `--port` takes another port.
+//! The data are those of `support/strings.rs`, in the store and the RDB of the example `kv`. It needs a Unix system;
+//! `--port` takes another port.
 
 #![allow(
     clippy::disallowed_methods,
@@ -29,6 +30,8 @@ mod rdb;
 #[path = "kv/store.rs"]
 #[allow(dead_code, reason = "kv needs more of it")]
 mod store;
+#[path = "support/strings.rs"]
+mod strings;
 
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
@@ -36,16 +39,15 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
-use std::{env, mem, str};
+use std::{env, mem};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BytesMut};
 use headwater::wire::{
     self, Command, CommandError, CommandLimits, CommandReader, EndMark, Replconf, SelectedDb,
 };
 use headwater::{
     Answer, Config, Cut, Detach, Event, Framing, Heartbeat, Image, Offset, Peer, Primary, ReplicaKey,
-    ReplicationId, ResumePoint, SendError, Sink as _, SnapshotKey, Tag, Timestamp, WaitOutcome, WaiterKey,
-    info,
+    ReplicationId, ResumePoint, Sent, SnapshotKey, Tag, Timestamp, WaitOutcome, WaiterKey, info,
 };
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -53,7 +55,9 @@ use mio::{Events, Interest, Poll, Token};
 use crate::rdb::Frozen;
 use crate::store::Store;
 
-fn main() -> Result<(), Box<dyn Error>> {
+type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+
+fn main() -> Result {
     let port = match &env::args().skip(1).collect::<Vec<_>>()[..] {
         [] => 7000,
         [option, port] if option == "--port" => port.parse()?,
@@ -71,11 +75,11 @@ struct Server {
     images: HashMap<SnapshotKey, Frozen>,
     poll: Poll,
     listener: TcpListener,
-    /// By token. None is given twice, so nothing that is late finds another connection in its place.
-    connections: HashMap<usize, Connection>,
-    last_token: usize,
+    /// No tag is given twice, so nothing that is late finds another connection in its place.
+    connections: HashMap<Tag, Connection>,
+    last_token: Token,
     /// Who goes on without being told by mio, which speaks up only when a socket that was not ready becomes so.
-    runnable: BTreeSet<usize>,
+    runnable: BTreeSet<Tag>,
     buffer: Box<[u8]>,
     started: Instant,
     /// The time of this turn of the loop.
@@ -83,9 +87,8 @@ struct Server {
 }
 
 struct Connection {
-    token: usize,
     socket: TcpStream,
-    /// What it told of itself, in case that it becomes a replica.
+    /// Its tag, and what it told of itself in case that it becomes a replica.
     peer: Peer,
     reader: CommandReader,
     /// Commands that wait until replies are written, or until its WAIT is over.
@@ -97,7 +100,6 @@ struct Connection {
     /// Where its own last write ends: what its WAIT is about.
     write_end: Offset,
     wait: Option<WaiterKey>,
-    is_closing: bool,
 }
 
 /// What is yet to be sent of a snapshot.
@@ -107,7 +109,7 @@ struct Transfer {
 }
 
 impl Server {
-    fn bind(address: SocketAddr) -> Result<Self, Box<dyn Error>> {
+    fn bind(address: SocketAddr) -> Result<Self> {
         let mut config = Config::default();
         config.backlog_capacity = 16 << 20;
         config.ack_request = Some(wire::get_ack());
@@ -123,7 +125,7 @@ impl Server {
             poll,
             listener,
             connections: HashMap::new(),
-            last_token: LISTENER.0,
+            last_token: LISTENER,
             runnable: BTreeSet::new(),
             buffer: vec![0; READ].into(),
             started: Instant::now(),
@@ -131,7 +133,7 @@ impl Server {
         })
     }
 
-    fn run(mut self) -> Result<(), Box<dyn Error>> {
+    fn run(mut self) -> Result {
         let mut ready = Events::with_capacity(1024);
         loop {
             self.now = Timestamp::from_origin(self.started.elapsed());
@@ -143,9 +145,9 @@ impl Server {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
                 _ => self.now = Timestamp::from_origin(self.started.elapsed()),
             }
-            self.runnable.extend(ready.iter().map(|event| event.token().0));
-            for token in mem::take(&mut self.runnable) {
-                if token == LISTENER.0 { self.accept() } else { self.visit(token, Self::serve) }
+            self.runnable.extend(ready.iter().map(|event| tag_of(event.token())));
+            for tag in mem::take(&mut self.runnable) {
+                if tag == tag_of(LISTENER) { self.accept() } else { self.visit(tag, Self::serve) }
             }
         }
     }
@@ -166,7 +168,7 @@ impl Server {
             }),
             Event::Dropped { replica, reason } => {
                 println!("{replica} is dropped: {reason}");
-                self.connections.remove(&token_of(replica.tag()));
+                self.connections.remove(&replica.tag());
             }
             Event::SnapshotOver { snapshot } => drop(self.images.remove(&snapshot)),
             Event::HistoryChanged { id } => println!("a new history begins: {id}"),
@@ -177,17 +179,16 @@ impl Server {
             Event::KeepAlive(replica) => {
                 self.with(replica.tag(), |waiting| wire::put_keep_alive(&mut waiting.output));
             }
-            Event::Send(replica) => self.visit(token_of(replica.tag()), Self::flush),
+            Event::Send(replica) => self.visit(replica.tag(), Self::flush),
             _ => {} // news of a gate that is not used, and of syncs that are expected to fail
         }
     }
 
     /// Gives a connection something that it is to go on with.
-    fn with(&mut self, Tag(tag): Tag, give: impl FnOnce(&mut Connection)) {
-        let token = token_of(Tag(tag));
-        if let Some(connection) = self.connections.get_mut(&token) {
-            give(connection);
-            self.runnable.insert(token);
+    fn with(&mut self, tag: Tag, give: impl FnOnce(&mut Connection)) {
+        if let Some(conn) = self.connections.get_mut(&tag) {
+            give(conn);
+            self.runnable.insert(tag);
         }
     }
 
@@ -232,120 +233,105 @@ impl Server {
     }
 
     fn connect(&mut self, mut socket: TcpStream, address: SocketAddr) -> io::Result<()> {
-        self.last_token += 1;
-        let token = self.last_token;
+        self.last_token.0 += 1;
+        let (tag, both) = (tag_of(self.last_token), Interest::READABLE | Interest::WRITABLE);
         socket.set_nodelay(true)?;
-        self.poll.registry().register(&mut socket, Token(token), Interest::READABLE | Interest::WRITABLE)?;
-        self.connections.insert(token, Connection::new(token, socket, address));
+        self.poll.registry().register(&mut socket, self.last_token, both)?;
+        self.connections.insert(tag, Connection::new(socket, Peer::new(tag, address.ip().to_string())));
         Ok(())
     }
 
     /// Does something with a connection, and closes it if that fails.
-    fn visit(&mut self, token: usize, act: fn(&mut Self, &mut Connection) -> io::Result<()>) {
-        let Some(mut connection) = self.connections.remove(&token) else { return };
-        match act(self, &mut connection) {
-            Ok(()) => drop(self.connections.insert(token, connection)),
-            Err(_) => self.close(connection),
+    fn visit(&mut self, tag: Tag, act: fn(&mut Self, &mut Connection) -> Result) {
+        let Some(mut conn) = self.connections.remove(&tag) else { return };
+        match act(self, &mut conn) {
+            Ok(()) => drop(self.connections.insert(tag, conn)),
+            Err(_) => self.close(&conn),
         }
     }
 
-    fn close(&mut self, connection: Connection) {
-        if let Some(waiter) = connection.wait {
+    fn close(&mut self, conn: &Connection) {
+        if let Some(waiter) = conn.wait {
             let _ = self.primary.cancel_wait(waiter);
         }
-        if let Some(replica) = connection.replica {
+        if let Some(replica) = conn.replica {
             println!("{replica} is gone");
             let _ = self.primary.detach(replica, Detach::Lost, self.now);
         }
-        self.runnable.insert(LISTENER.0); // there is room for another one
+        self.runnable.insert(tag_of(LISTENER)); // there is room for another one
     }
 
     /// One turn of a connection: one read, its commands, and what follows from them.
-    fn serve(&mut self, connection: &mut Connection) -> io::Result<()> {
-        if connection.may_read() {
-            match connection.socket.read(&mut self.buffer) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(len) => {
-                    connection.input.extend_from_slice(&self.buffer[..len]);
-                    self.runnable.insert(connection.token); // there may be more, but the others come first
+    fn serve(&mut self, conn: &mut Connection) -> Result {
+        if conn.may_read() {
+            match unless_blocked(conn.socket.read(&mut self.buffer))? {
+                Some(0) => return Err("it has closed".into()),
+                Some(len) => {
+                    conn.input.extend_from_slice(&self.buffer[..len]);
+                    self.runnable.insert(conn.peer.tag); // there may be more, but the others come first
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+                None => {}
             }
         }
-        self.run_commands(connection)?;
-        self.flush(connection)
+        self.run_commands(conn)?;
+        self.flush(conn)
     }
 
-    fn run_commands(&mut self, connection: &mut Connection) -> io::Result<()> {
-        let mut input = mem::take(&mut connection.input);
+    fn run_commands(&mut self, conn: &mut Connection) -> Result {
+        let mut input = mem::take(&mut conn.input);
         let mut rest = &input[..];
-        while connection.may_run() {
-            match (connection.reader.next(&mut rest), connection.replica) {
+        while conn.may_run() {
+            match (conn.reader.next(&mut rest), conn.replica) {
                 (Ok(None), _) => break,
-                (Ok(Some(command)), Some(replica)) => self.hear_replica(connection, replica, &command)?,
-                (Ok(Some(command)), None) => self.answer(connection, &command),
+                (Ok(Some(command)), Some(replica)) => self.hear_replica(conn, replica, &command)?,
+                (Ok(Some(command)), None) => self.answer(conn, &command),
                 (Err(fault), _) => {
-                    wire::put_error(&mut connection.output, &format_args!("ERR {fault}"));
-                    connection.is_closing = true;
+                    wire::put_error(&mut conn.output, &format_args!("ERR {fault}"));
+                    self.flush(conn)?; // as far as it goes
+                    return Err(fault.into());
                 }
             }
         }
         let taken = input.len() - rest.len();
         input.drain(..taken);
-        connection.input = input;
+        conn.input = input;
         Ok(())
     }
 
     /// Writes what the socket takes: first what is the host's own, then the stream.
-    fn flush(&mut self, connection: &mut Connection) -> io::Result<()> {
-        while !connection.output.is_empty() {
-            match connection.socket.write(&connection.output) {
-                Ok(len) => connection.output.advance(len),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
+    fn flush(&mut self, conn: &mut Connection) -> Result {
+        while !conn.output.is_empty() {
+            let Some(len) = unless_blocked(conn.socket.write(&conn.output))? else { return Ok(()) };
+            conn.output.advance(len);
+            self.runnable.insert(conn.peer.tag); // for what was held back by it
+        }
+        let Some(replica) = conn.replica else { return Ok(()) };
+        if let Some(transfer) = &mut conn.transfer {
+            self.primary.handle_snapshot_progress(replica, transfer.sent, self.now)?;
+            if transfer.fill(&mut conn.output) {
+                self.runnable.insert(conn.peer.tag); // to be written once the others had their turn
+                return Ok(());
             }
-            self.runnable.insert(connection.token); // what was held back by it
+            conn.transfer = None;
+            self.primary.handle_snapshot_sent(replica, self.now)?;
         }
-        if connection.is_closing {
-            return Err(ErrorKind::ConnectionAborted.into());
-        }
-        let Some(replica) = connection.replica else { return Ok(()) };
-        if let Some(transfer) = &mut connection.transfer {
-            if transfer.fill(&mut connection.output) {
-                self.runnable.insert(connection.token); // the next portion, once the others had their turn
-                return self
-                    .primary
-                    .handle_snapshot_progress(replica, transfer.sent, self.now)
-                    .map_err(io::Error::other);
-            }
-            connection.transfer = None;
-            self.primary.handle_snapshot_sent(replica, self.now).map_err(io::Error::other)?;
-        }
-        match self.primary.write_to(replica, &mut connection.socket, self.now) {
-            Ok(_) => Ok(()), // mio or an event says when to go on
-            Err(SendError::Io(error)) => Err(error),
-            Err(gone) => Err(io::Error::other(gone)),
-        }
+        // What remains is told of by mio if the socket is full, else by an event.
+        let _: Sent = self.primary.write_to(replica, &mut conn.socket, self.now)?;
+        Ok(())
     }
 
     /// A replica acknowledges and sends empty lines: an answer to anything else would get into its stream.
-    fn hear_replica(
-        &mut self,
-        connection: &mut Connection,
-        replica: ReplicaKey,
-        command: &Command,
-    ) -> io::Result<()> {
+    fn hear_replica(&mut self, conn: &mut Connection, replica: ReplicaKey, command: &Command) -> Result {
         let words: Vec<&[u8]> = command.args().collect();
         // What is wrong with an ack, or with a replica that is gone, comes as an event.
         match &words[..] {
             [] => drop(self.primary.handle_alive(replica, self.now)),
             [name, args @ ..] if name.eq_ignore_ascii_case(b"replconf") => {
-                if let Ok(Replconf::Ack(ack)) = wire::replconf(args, &mut connection.peer) {
+                if let Ok(Replconf::Ack(ack)) = wire::replconf(args, &mut conn.peer) {
                     let _ = self.primary.handle_ack(replica, ack, self.now);
                 }
             }
-            _ => return Err(ErrorKind::InvalidData.into()),
+            _ => return Err("a replica does not say such things".into()),
         }
         Ok(())
     }
@@ -359,22 +345,9 @@ impl Server {
         }
     }
 
-    fn execute(
-        &mut self,
-        client: &mut Connection,
-        name: &[u8],
-        args: &[&[u8]],
-    ) -> Result<(), Box<dyn Error>> {
+    fn execute(&mut self, client: &mut Connection, name: &[u8], args: &[&[u8]]) -> Result {
         let out = &mut client.output;
         match (name, args) {
-            (b"ping", []) => out.put(b"+PONG\r\n"),
-            (b"select", [b"0"]) => wire::put_ok(out),
-            (b"dbsize", []) => wire::put_integer(out, self.store.len() as u64),
-            (b"get", [key]) => match self.store.get(key) {
-                Some(entry) => put_value(out, &entry.value),
-                None => out.put(b"$-1\r\n"),
-            },
-            (b"set", [_, _]) | (b"incr", [_]) | (b"del", [_, ..]) => self.write(client, name, args)?,
             (b"wait", _) => self.wait(client, args)?,
             (b"info", _) => wire::put_bulk(out, &self.info()),
             (b"role", []) => info::put_role(out, &self.primary.report(self.now)),
@@ -384,31 +357,28 @@ impl Server {
                 }
             }
             (b"psync", _) => self.attach(client, args)?,
-            (b"quit", []) => {
-                wire::put_ok(out);
-                client.is_closing = true;
-            }
-            _ => return Err("ERR unknown command, or a wrong number of arguments".into()),
+            _ if strings::is_write(name, args) => self.write(client, name, args)?,
+            _ => strings::read(&self.store, name, args, out)?,
         }
         Ok(())
     }
 
     /// Apply, append, reply: the unit enters the stream as the closure returns, and nothing comes between.
-    fn write(&mut self, client: &mut Connection, name: &[u8], args: &[&[u8]]) -> Result<(), CommandError> {
+    fn write(&mut self, client: &mut Connection, name: &[u8], args: &[&[u8]]) -> Result {
         let Self { primary, store, selected, now, .. } = self;
         let written = primary.write(*now, |unit| {
-            apply(store, name, args, &mut client.output, |effect| {
+            strings::write(store, name, args, &mut client.output, |effect| {
                 selected.select(0, unit);
                 wire::put_command(unit, effect);
             });
-        })?;
-        client.write_end = written.end.unwrap_or(client.write_end);
+        });
+        client.write_end = written.map_err(CommandError::from)?.end.unwrap_or(client.write_end);
         Ok(())
     }
 
-    fn wait(&mut self, client: &mut Connection, args: &[&[u8]]) -> Result<(), CommandError> {
+    fn wait(&mut self, client: &mut Connection, args: &[&[u8]]) -> Result {
         let wait = wire::wait(args)?.for_target(client.write_end, client.peer.tag);
-        match self.primary.wait(wait, self.now)? {
+        match self.primary.wait(wait, self.now).map_err(CommandError::from)? {
             WaitOutcome::Pending(waiter) => client.wait = Some(waiter),
             WaitOutcome::Ended(end) => wire::put_wait_end(&mut client.output, &end),
             _ => {}
@@ -416,7 +386,7 @@ impl Server {
         Ok(())
     }
 
-    fn attach(&mut self, client: &mut Connection, args: &[&[u8]]) -> Result<(), Box<dyn Error>> {
+    fn attach(&mut self, client: &mut Connection, args: &[&[u8]]) -> Result {
         let asked = wire::psync(args)?;
         if asked.failover {
             return Err(CommandError::FailoverToPrimary.into());
@@ -446,11 +416,10 @@ impl Server {
 }
 
 impl Connection {
-    fn new(token: usize, socket: TcpStream, address: SocketAddr) -> Self {
+    fn new(socket: TcpStream, peer: Peer) -> Self {
         Self {
-            token,
             socket,
-            peer: Peer::new(Tag(token as u64), address.ip().to_string()),
+            peer,
             reader: CommandReader::new(CommandLimits::default()),
             input: Vec::new(),
             output: BytesMut::new(),
@@ -458,19 +427,18 @@ impl Connection {
             transfer: None,
             write_end: Offset::ZERO,
             wait: None,
-            is_closing: false,
         }
     }
 
     /// A client that does not take its replies is not asked for more. Of one that waits an end is to be noticed.
     fn may_read(&self) -> bool {
         let is_heard = self.output.is_empty() || self.replica.is_some() || self.wait.is_some();
-        is_heard && self.input.len() < READ && !self.is_closing
+        is_heard && self.input.len() < READ
     }
 
     fn may_run(&self) -> bool {
         let has_room = self.output.len() < MAX_REPLIES || self.replica.is_some();
-        has_room && self.wait.is_none() && !self.is_closing
+        has_room && self.wait.is_none()
     }
 }
 
@@ -487,42 +455,15 @@ impl Transfer {
     }
 }
 
-/// Does a write, replies, and tells what it did so that it means the same on any server. One that did nothing is not told.
-fn apply(store: &mut Store, name: &[u8], args: &[&[u8]], out: &mut BytesMut, tell: impl FnOnce(&[&[u8]])) {
-    match (name, args) {
-        (b"set", [key, value]) => {
-            store.set(key, Bytes::copy_from_slice(value), None);
-            tell(&[b"SET", key, value]);
-            wire::put_ok(out);
-        }
-        (b"incr", [key]) => {
-            let old = store.get(key).map_or(Some(0), |entry| str::from_utf8(&entry.value).ok()?.parse().ok());
-            let Some(new) = old.and_then(|old: i64| old.checked_add(1)) else {
-                return wire::put_error(out, &"ERR value is not an integer or out of range");
-            };
-            let value = Bytes::from(new.to_string());
-            tell(&[b"SET", key, &value]);
-            store.set(key, value, None);
-            out.put(format!(":{new}\r\n").as_bytes());
-        }
-        (_, keys) => {
-            let deleted: Vec<&[u8]> = keys.iter().copied().filter(|key| store.remove(key)).collect();
-            if !deleted.is_empty() {
-                tell(&[&[&b"DEL"[..]], &deleted[..]].concat());
-            }
-            wire::put_integer(out, deleted.len() as u64);
-        }
+fn tag_of(Token(token): Token) -> Tag {
+    Tag(token as u64)
+}
+
+fn unless_blocked<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        result => result.map(Some),
     }
-}
-
-fn put_value(out: &mut BytesMut, value: &[u8]) {
-    out.put(format!("${}\r\n", value.len()).as_bytes());
-    out.put(value);
-    out.put(b"\r\n");
-}
-
-fn token_of(Tag(tag): Tag) -> usize {
-    usize::try_from(tag).expect("tags are made of tokens")
 }
 
 /// Twenty bytes that nobody can guess.
