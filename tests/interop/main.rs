@@ -1,4 +1,4 @@
-//! A real `redis-server` replicates from the example store `kv`, over links that break.
+//! A real `redis-server` replicates from the example store `kv`, and from the small ones, over links that break.
 //!
 //! Run those that need a `redis-server` with `cargo test --test interop -- --ignored`.
 
@@ -37,6 +37,24 @@ macro_rules! of_both {
     };
     ($($check:ident),+ $(,)?) => {
         of_both!([] $($check),+);
+    };
+}
+
+/// Makes of each check a test of each example store: of `kv`, and of the small ones; or of `small` ones only, which
+/// know no more of data than SET, GET, DEL, INCR and DBSIZE.
+///
+/// All attach a real replica.
+macro_rules! of_hosts {
+    (small: $($check:ident),+ $(,)?) => {
+        mod event_loop {
+            of_both!(@each [#[ignore = "needs redis-server"]] EventLoop: $($check),+);
+        }
+    };
+    ($($check:ident),+ $(,)?) => {
+        mod kv {
+            of_both!(@each [#[ignore = "needs redis-server"]] Kv: $($check),+);
+        }
+        of_hosts!(small: $($check),+);
     };
 }
 
