@@ -14,8 +14,7 @@ impl World {
         self.check_previous(host, report.previous);
         self.check_end(host, report.id);
         self.check_fences(host, report.id);
-        // Who was stalled catches up with its timers in one step.
-        let catches_up = self.is_stalled(host) || self.hosts[host].next_at().is_some_and(|at| at <= self.now);
+        let catches_up = self.catches_up(host);
         self.check_waits(host, report.waiters, catches_up);
         self.check_transfers(host, catches_up);
         self.check_successor(host, &report.replicas);
@@ -25,6 +24,12 @@ impl World {
         self.check_staleness(host);
         let Host { node, account, .. } = &self.hosts[host];
         assert_eq!(node.is_following(), account.follows, "node {host} has the role that it was given");
+    }
+
+    /// Who was stalled, or whose clock jumped, catches up with its timers in one step.
+    fn catches_up(&self, host: usize) -> bool {
+        let Host { node, clock, .. } = &self.hosts[host];
+        self.is_stalled(host) || node.poll_timeout().is_some_and(|at| at <= clock.latest())
     }
 
     /// S2, S6: the place that a node claims is that of its data.
@@ -92,8 +97,7 @@ impl World {
     /// Each fence ends at its deadline at the latest, and as soon as its place is applied, or can't be any more.
     fn check_fences(&self, host: usize, id: ReplicationId) {
         let Host { node, fences, clock, .. } = &self.hosts[host];
-        // Who was stalled catches up with its timers in one step.
-        let catches_up = self.is_stalled(host) || self.hosts[host].next_at().is_some_and(|at| at <= self.now);
+        let catches_up = self.catches_up(host);
         let end = node.held().map(|held| held.offset);
         for reader in fences.values() {
             let is_late = reader.deadline.is_some_and(|deadline| deadline < clock.latest()) && !catches_up;

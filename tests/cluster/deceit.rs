@@ -45,7 +45,8 @@ impl World {
         asked: Psync,
     ) -> Result<(), wire::CommandError> {
         let [from, host] = self.network.connections[&number].hosts;
-        if !self.hosts[host].account.follows {
+        // One that was sent before faults stopped does not upset what was settled then.
+        if self.is_calm || !self.hosts[host].account.follows {
             return Err(wire::CommandError::FailoverToPrimary);
         }
         let id = self.hosts[host].report().id;

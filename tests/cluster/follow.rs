@@ -130,7 +130,9 @@ impl World {
         }
         self.hosts[host].connecting = None;
         let now = self.timestamp(host);
-        self.hosts[host].node.handle_connected(link, now).expect("it was told to connect");
+        if self.hosts[host].node.handle_connected(link, now).is_err() {
+            return; // it was given up, and the host has yet to be told
+        }
         self.ask_where_parted(host, target);
         self.open(host, target, link);
     }

@@ -183,15 +183,20 @@ impl World {
         let connection = self.network.connections.get_mut(&number)?;
         let node = &mut self.hosts[host].node;
         let end = connection.upstream.as_mut()?;
-        end.online_heard = end.online_heard.and(Some(latest));
         let mut out = Vec::new();
         match (args, end.replica) {
-            ([], Some(replica)) => node.primary().handle_alive(replica, now).ok()?,
+            ([], Some(replica)) => {
+                end.online_heard = end.online_heard.and(Some(latest));
+                node.primary().handle_alive(replica, now).ok()?;
+            }
             ([b"PING"], None) => out.extend_from_slice(b"+PONG\r\n"),
             ([b"REPLCONF", options @ ..], _) => match wire::replconf(options, &mut end.peer).ok()? {
                 Replconf::Ok => wire::put_ok(&mut out),
-                // What is wrong with it is told by an event too.
-                Replconf::Ack(ack) => drop(node.primary().handle_ack(end.replica?, ack, now)),
+                Replconf::Ack(ack) => {
+                    end.online_heard = end.online_heard.and(Some(latest));
+                    // What is wrong with it is told by an event too.
+                    let _ = node.primary().handle_ack(end.replica?, ack, now);
+                }
                 _ => {}
             },
             ([b"PSYNC" | b"SYNC", ..], Some(_)) => {} // R46

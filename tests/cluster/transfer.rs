@@ -55,7 +55,9 @@ impl World {
         *progress = now.max(*progress);
         self.answer(number, &piece);
         let node = &mut self.hosts[host].node;
-        node.primary().handle_snapshot_progress(replica, sent, now).expect("it is attached");
+        if node.primary().handle_snapshot_progress(replica, sent, now).is_err() {
+            return; // it was dropped, and the host has yet to be told
+        }
         if self.strikes(Fault::SnapshotLostInTransfer, 2) {
             return self.fail_snapshot(host, snapshot);
         }
