@@ -35,6 +35,7 @@ impl World {
         let (now, config) = (self.timestamp(host), config::of_replica(&self.options, &mut self.rng));
         let node = &mut self.hosts[host].node;
         let (id, end) = (node.report(now).id, node.primary().end());
+        let is_counted = node.held().is_some();
         node.follow(config, successor_held, now).expect("the configuration can work");
         self.hosts[host].target = Some(target);
         self.hosts[host].asks_to_hand_over = false;
@@ -43,7 +44,7 @@ impl World {
         }
         let account = &mut self.hosts[host].account;
         if !account.follows {
-            account.own = (end > account.led_from).then_some(Own { id, successor });
+            account.own = (end > account.led_from).then_some(Own { id, successor, is_counted });
             (account.told, account.hands_over_at) = (None, None);
         } else if let Some(own) = &mut account.own {
             own.successor = successor;

@@ -64,6 +64,8 @@ pub(crate) struct Account {
     pub(crate) hands_over_at: Option<Offset>,
     /// To whom, if that is settled and not done.
     pub(crate) hands_over_to: Option<ReplicaKey>,
+    /// Its clock has gone back once: which of the times that it told the node knows is not certain any more.
+    pub(crate) went_back: bool,
     /// Where it began to lead.
     pub(crate) led_from: Offset,
     /// What it wrote itself, until it is known what became of it.
@@ -86,6 +88,8 @@ pub(crate) struct Own {
     pub(crate) id: ReplicationId,
     /// Whom, as it was then: life and loads. Only if it was a replica.
     pub(crate) successor: Option<(usize, u64, u64)>,
+    /// All of it has a place. Of what has none nobody can tell that it is lost.
+    pub(crate) is_counted: bool,
 }
 
 impl Host {
@@ -118,6 +122,11 @@ impl Host {
 
     pub(crate) fn report(&self) -> Report {
         self.node.report(self.clock.latest())
+    }
+
+    /// Whether the time may have come.
+    pub(crate) fn is_due(&self, deadline: Timestamp) -> bool {
+        deadline <= self.clock.latest() || self.account.went_back
     }
 
     pub(crate) const fn leads_at_all(&self) -> bool {

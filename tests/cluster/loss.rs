@@ -68,7 +68,7 @@ impl World {
             let Host { life: now, account, .. } = &self.hosts[successor];
             (life, loads) == (*now, account.loads) && self.hosts[host].target == Some(successor)
         });
-        if !is_sound {
+        if !is_sound || !own.is_counted {
             return;
         }
         let (told_by, lost) =

@@ -39,7 +39,7 @@ impl World {
     pub(crate) fn end_fence(&mut self, host: usize, waiter: WaiterKey, end: FenceEnd) {
         let ended = self.hosts[host].fences.remove(&waiter);
         let Reader { fence, state, deadline } = ended.expect("a fence ends once");
-        let is_due = deadline.is_some_and(|deadline| deadline <= self.hosts[host].clock.latest());
+        let is_due = deadline.is_some_and(|deadline| self.hosts[host].is_due(deadline));
         assert!(
             end != FenceEnd::TimedOut || is_due,
             "node {host} ends a fence at {:?}, before {deadline:?}",

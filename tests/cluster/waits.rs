@@ -72,7 +72,7 @@ impl World {
     /// S7: each wait ends once.
     pub(crate) fn end_wait(&mut self, host: usize, waiter: WaiterKey, end: WaitEnd) {
         let waiting = self.hosts[host].waits.remove(&waiter).expect("S7: a wait ends once");
-        let is_due = waiting.deadline.is_some_and(|deadline| deadline <= self.hosts[host].clock.latest());
+        let is_due = waiting.deadline.is_some_and(|deadline| self.hosts[host].is_due(deadline));
         assert!(end.how != WaitEnded::TimedOut || is_due, "L1: node {host} ends {waiting:?} too early");
         self.judge_wait(host, waiting, end);
     }
