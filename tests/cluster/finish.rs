@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use headwater::SoftLimit;
+
 use crate::config::BACKOFF_CAP;
 use crate::world::World;
 
@@ -29,6 +31,8 @@ impl World {
         self.network.heal(Duration::from_millis(self.options.latency as u64));
         for host in 0..self.hosts.len() {
             self.hosts[host].stalled_until = self.now;
+            self.hosts[host].clock.thaw();
+            self.loosen(host);
             self.cancel_handover(host);
             self.resume_writing(host);
             self.drain(host);
@@ -42,6 +46,21 @@ impl World {
             placed.push(host);
             self.drain(host);
         }
+        self.dismiss_hopeless(leader);
+        self.drain(leader);
+    }
+
+    /// With limits below a write, or more good replicas needed than there are, nobody would come into step.
+    fn loosen(&mut self, host: usize) {
+        let now = self.timestamp(host);
+        let primary = self.hosts[host].node.primary();
+        let mut config = primary.config().clone();
+        let limit = &mut config.output_limit;
+        limit.hard = limit.hard.map(|hard| hard.max(800));
+        limit.soft = limit.soft.map(|soft| SoftLimit { bytes: soft.bytes.max(500), ..soft });
+        let gate = &mut config.min_replicas;
+        (gate.to_write, gate.max_lag) = (gate.to_write.min(1), gate.max_lag.max(Duration::from_secs(5)));
+        primary.reconfigure(config, now).expect("the configuration can work");
     }
 
     /// Three times what an attempt may take, for each that stands in a row.
@@ -54,8 +73,9 @@ impl World {
         let first = &self.hosts[0];
         let held = first.node.held();
         held.is_some()
+            && self.hosts.iter().all(|host| host.waits.is_empty())
             && self.hosts.iter().all(|host| {
-                let upstream = host.node.upstream(self.timestamp());
+                let upstream = host.node.upstream(host.clock.latest());
                 let in_step = upstream.is_none_or(|upstream| upstream.state == headwater::LinkState::InStep);
                 in_step && host.node.held() == held && host.state == first.state
             })
@@ -81,9 +101,8 @@ impl World {
     }
 
     fn describe(&self) -> String {
-        let now = self.timestamp();
         let hosts = self.hosts.iter().enumerate().map(|(number, host)| {
-            let state = host.node.upstream(now).map(|upstream| upstream.state);
+            let state = host.node.upstream(host.clock.latest()).map(|upstream| upstream.state);
             format!(
                 "\n{number} follows {:?}: {state:?}, {:?}, {:?}",
                 host.target,

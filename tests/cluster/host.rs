@@ -2,16 +2,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headwater::{
-    Fence, LinkKey, Lost, Node, Offset, ReplicaKey, ReplicationId, ResumePoint, SnapshotKey, Timestamp,
-    WaiterKey,
+    Fence, LinkKey, Lost, Node, Offset, ReplicaKey, ReplicationId, Report, ResumePoint, SnapshotKey,
+    Timestamp, WaiterKey,
 };
 
+use crate::clock::Clock;
 use crate::truth::State;
+use crate::waits::{Seen, Waiting};
 
 /// A node with all that its host has.
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) node: Node,
+    pub(crate) clock: Clock,
     /// What it stores.
     pub(crate) state: State,
     /// How many times it was started.
@@ -27,6 +30,13 @@ pub(crate) struct Host {
     pub(crate) stalled_until: Duration,
     pub(crate) saved: Vec<Saved>,
     pub(crate) fences: BTreeMap<WaiterKey, Reader>,
+    pub(crate) waits: BTreeMap<WaiterKey, Waiting>,
+    /// Replicas that went since events were last taken.
+    pub(crate) departed: Vec<Seen>,
+    /// What is on its disk of the data that it has.
+    pub(crate) synced: Option<State>,
+    /// It is to ask the next node to take over.
+    pub(crate) asks_to_hand_over: bool,
     pub(crate) account: Account,
 }
 
@@ -43,7 +53,7 @@ pub(crate) struct Reader {
     pub(crate) fence: Fence,
     /// What the place was for whom wrote there.
     pub(crate) state: State,
-    pub(crate) deadline: Option<Duration>,
+    pub(crate) deadline: Option<Timestamp>,
 }
 
 /// What the simulator knows of a node by itself.
@@ -54,6 +64,8 @@ pub(crate) struct Account {
     pub(crate) hands_over_at: Option<Offset>,
     /// To whom, if that is settled and not done.
     pub(crate) hands_over_to: Option<ReplicaKey>,
+    /// Its clock has gone back once: which of the times that it told the node knows is not certain any more.
+    pub(crate) went_back: bool,
     /// Where it began to lead.
     pub(crate) led_from: Offset,
     /// What it wrote itself, until it is known what became of it.
@@ -62,6 +74,8 @@ pub(crate) struct Account {
     pub(crate) told: Option<(LinkKey, Lost)>,
     /// Snapshots that it has loaded.
     pub(crate) loads: u64,
+    /// Units that it let in, and that have no place in its stream.
+    pub(crate) uncounted: u64,
     pub(crate) loaded_by: Option<LinkKey>,
     pub(crate) last_end: Option<(ReplicationId, Offset)>,
     pub(crate) last_held: Option<ResumePoint>,
@@ -74,14 +88,17 @@ pub(crate) struct Own {
     pub(crate) id: ReplicationId,
     /// Whom, as it was then: life and loads. Only if it was a replica.
     pub(crate) successor: Option<(usize, u64, u64)>,
+    /// All of it has a place. Of what has none nobody can tell that it is lost.
+    pub(crate) is_counted: bool,
 }
 
 impl Host {
-    pub(crate) fn new(node: Node, saved: Saved, life: u64) -> Self {
+    pub(crate) fn new(node: Node, clock: Clock, saved: Saved, life: u64) -> Self {
         let follows = node.is_following();
         let led_from = saved.held.map_or(Offset::ZERO, |held| held.offset);
         Self {
             node,
+            clock,
             state: saved.state,
             life,
             target: None,
@@ -91,12 +108,29 @@ impl Host {
             stalled_until: Duration::ZERO,
             saved: vec![saved],
             fences: BTreeMap::new(),
+            waits: BTreeMap::new(),
+            departed: Vec::new(),
+            synced: None,
+            asks_to_hand_over: false,
             account: Account { follows, led_from, last_held: saved.held, ..Account::default() },
         }
     }
 
     pub(crate) fn next_at(&self) -> Option<Duration> {
-        self.node.poll_timeout().map(Timestamp::since_origin)
+        self.node.poll_timeout().map(|at| self.clock.true_time(at))
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        self.node.report(self.clock.latest())
+    }
+
+    /// Whether the time may have come.
+    pub(crate) fn is_due(&self, deadline: Timestamp) -> bool {
+        deadline <= self.clock.latest() || self.account.went_back
+    }
+
+    pub(crate) const fn leads_at_all(&self) -> bool {
+        !self.account.follows
     }
 
     /// Whether it lets units in.

@@ -30,12 +30,18 @@
 mod act;
 mod break_things;
 mod checks;
+#[path = "../sim/host/clock.rs"]
+mod clock;
+mod clocks;
 mod config;
+mod deceit;
+mod disk;
 mod fault;
 #[path = "../sim/faults.rs"]
 mod faults;
 mod finish;
 mod follow;
+mod gate;
 mod handover;
 mod host;
 mod image;
@@ -54,7 +60,10 @@ mod rng;
 #[path = "../sim/seeds.rs"]
 mod seeds;
 mod serve;
+mod strangers;
+mod transfer;
 mod truth;
+mod waits;
 mod world;
 
 /// Each run ends with all in step.

@@ -47,6 +47,18 @@ fn a_reader_sees_its_own_write_once_it_is_applied_here() {
     assert_eq!(at_the_primary, Ok(FenceOutcome::Ended(FenceEnd::Applied)));
 }
 
+/// D3: no time passes for any part of a node while its clock goes back.
+#[test]
+fn a_fence_counts_from_the_latest_time_that_the_node_was_told() {
+    let (mut cluster, written) = behind();
+    let early = Timestamp::default();
+    let _ = cluster.hosts[1].node.fence(fence(written, Timeout::After(seconds(2))), early).unwrap();
+    cluster.pass(seconds(2) - std::time::Duration::from_nanos(1));
+    assert_eq!(told(&mut cluster), []);
+    cluster.pass(std::time::Duration::from_nanos(1));
+    assert_eq!(told(&mut cluster), [FenceEnd::TimedOut]);
+}
+
 #[test]
 fn a_fence_ends_at_its_deadline() {
     let (mut cluster, written) = behind();
