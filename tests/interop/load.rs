@@ -119,10 +119,10 @@ impl Writer {
         let counter = format!("counter:{}", self.random.below(100));
         match self.random.below(12) {
             0 => pipe.cmd("SET").arg(recent).arg(self.random.value()),
-            1 => pipe.cmd("SET").arg(recent).arg(self.random.value()).arg("PX").arg(1_000_000),
             2 => pipe.cmd("DEL").arg(recent),
             4 => pipe.cmd("INCR").arg(counter),
             _ if self.is_plain => return,
+            1 => pipe.cmd("SET").arg(recent).arg(self.random.value()).arg("PX").arg(1_000_000),
             3 => pipe.cmd("APPEND").arg(recent).arg("\r\n+"),
             5 => pipe.cmd("SET").arg(counter).arg(7).arg("PX").arg(1 + self.random.below(20)),
             6 => pipe.cmd("MSET").arg(recent).arg("1").arg(counter).arg("2").arg("always").arg("3"),
