@@ -10,17 +10,21 @@ use crate::world::World;
 impl World {
     /// S11, L4, L7: all are in step at last, and stay so.
     pub(crate) fn finish(&mut self) {
-        self.calm_down();
-        let by = self.now + self.patience();
-        while !self.all_agree() {
-            assert!(self.now <= by, "S11, L7: not all are in step by {by:?}: {}", self.describe());
-            self.step();
-        }
+        self.reach_agreement();
         self.stay_in_step();
         self.next_action = Duration::MAX; // so that what is on its way arrives
         let by = self.now + Duration::from_secs(60);
         while !self.all_agree() {
             assert!(self.now <= by, "S11: not all are in step again: {}", self.describe());
+            self.step();
+        }
+    }
+
+    pub(crate) fn reach_agreement(&mut self) {
+        self.calm_down();
+        let by = self.now + self.patience();
+        while !self.all_agree() {
+            assert!(self.now <= by, "S11, L7: not all are in step by {by:?}: {}", self.describe());
             self.step();
         }
     }

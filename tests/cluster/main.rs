@@ -36,6 +36,8 @@ mod clocks;
 mod config;
 mod deceit;
 mod disk;
+#[path = "../sim/draw.rs"]
+mod draw;
 mod fault;
 #[path = "../sim/faults.rs"]
 mod faults;

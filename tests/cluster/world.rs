@@ -46,6 +46,10 @@ impl World {
     pub(crate) fn new(seed: u64, echo: bool) -> Self {
         let mut rng = Rng::new(seed);
         let options = Options::draw(&mut rng);
+        Self::from_parts(rng, options, echo)
+    }
+
+    pub(crate) fn from_parts(rng: Rng, options: Options, echo: bool) -> Self {
         let mut world = Self {
             hosts: Vec::new(),
             network: Network::default(),
@@ -61,7 +65,7 @@ impl World {
             drawn: 0,
             options,
         };
-        world.note(format_args!("seed {seed}: {:?}", world.options.clone()));
+        world.note(format_args!("{:?}", world.options.clone()));
         for _ in 0..world.options.nodes {
             world.start_first();
         }
@@ -116,6 +120,12 @@ impl World {
             Next::Arrive(connection, way) => self.arrive(connection, way),
         }
         self.network.tidy();
+    }
+
+    /// When the next thing happens.
+    #[cfg(fuzzing)]
+    pub(crate) fn next_at(&self) -> Duration {
+        self.next().0
     }
 
     fn next(&self) -> (Duration, Next) {
