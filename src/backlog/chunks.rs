@@ -106,4 +106,16 @@ mod tests {
         let capacities = [1, 1 << 20, 2 << 20, 3 << 20, 4 << 20, 64 << 20];
         assert_eq!(capacities.map(most_spares), [2, 2, 2, 3, 4, 4]);
     }
+
+    #[test]
+    fn what_is_given_back_is_used_again() {
+        let mut chunks = Chunks::new(1 << 20);
+        let [first, second, third] = [chunks.take(), chunks.take(), chunks.take()];
+        let places = [first.as_ptr(), second.as_ptr()];
+        for chunk in [second, first, third] {
+            chunks.give_back(chunk, 64 << 10);
+        }
+        assert_eq!(chunks.bytes(), 2 * (64 << 10), "two are kept");
+        assert_eq!([chunks.take().as_ptr(), chunks.take().as_ptr()], places);
+    }
 }

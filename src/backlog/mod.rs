@@ -529,4 +529,51 @@ mod tests {
     fn a_directory_that_is_nearly_empty_keeps_twice_what_it_needs() {
         assert_eq!(directory_after(1000, 900), (100, 200));
     }
+
+    #[test]
+    fn the_directory_grows_seldom() {
+        let (mut backlog, cursor) = held(0);
+        let mut rooms = alloc::collections::BTreeSet::new();
+        for _ in 0..10_000 {
+            backlog.append(&[7; 64]).unwrap();
+            rooms.insert(backlog.sealed.capacity());
+        }
+        assert!(rooms.len() < 70, "{} times", rooms.len());
+        drop(cursor);
+    }
+
+    /// With bytes that fill its chunk, which only a commit leaves open, there is nothing to go on behind a payload.
+    #[test]
+    fn a_full_chunk_is_not_parted_by_a_payload() {
+        for stages in [false, true] {
+            let (mut backlog, cursor) = held(0);
+            backlog.stage(&[1; 64]).unwrap();
+            backlog.commit();
+            let payload = Bytes::from(alloc::vec![2; ADOPTED_FROM]);
+            if stages {
+                backlog.stage_shared(payload).unwrap();
+                backlog.commit();
+            } else {
+                backlog.append_shared(payload).unwrap();
+            }
+            backlog.check_invariants();
+            backlog.append(&[3; 10]).unwrap();
+            backlog.check_invariants();
+            drop(cursor);
+        }
+    }
+
+    #[test]
+    fn any_place_that_is_kept_is_read_from_without_a_pin() {
+        let mut backlog = Backlog::new(640, Offset::ZERO).unwrap();
+        for chunk in 0..20 {
+            backlog.append(&[chunk; 64]).unwrap();
+        }
+        assert!(backlog.first > 0, "some are let go of");
+        for at in backlog.start().get()..backlog.end().get() {
+            let reader = backlog.read_from(Offset::new(at).unwrap()).unwrap();
+            assert_eq!(u64::from(reader.to_bytes(1)[0]), at / 64);
+        }
+        assert!(backlog.read_from(backlog.end().saturating_add(1)).is_none());
+    }
 }
