@@ -220,7 +220,7 @@ mod tests {
         let told = Follower { transfer: Some(transfer(None)), ..follower(&upstream) };
         let text = lines(told, Flavour::Redis);
         assert!(
-            text.contains("total_bytes:0\r\nmaster_sync_read_bytes:250\r\nmaster_sync_left_bytes:-250\r\n")
+            text.contains("total_bytes:0\r\nmaster_sync_read_bytes:250\r\nmaster_sync_left_bytes:-250\r\nmaster_sync_perc:0.00\r\n")
         );
         assert!(text.contains(
             "master_link_status:down\r\nmaster_last_io_seconds_ago:-1\r\nmaster_sync_in_progress:1"

@@ -482,10 +482,7 @@ impl Node {
             replica.check_invariants();
             let in_step = self.primary.role() == Role::Following { in_step: true };
             assert_eq!(replica.is_in_step(), in_step, "both sides know whether the stream comes");
-            assert!(
-                replica.held().is_none_or(|held| Some(held) == self.primary.held()),
-                "what is applied is passed on"
-            );
+            assert_eq!(replica.held(), self.primary.held(), "what is applied is passed on");
         }
     }
 
@@ -503,11 +500,12 @@ impl Node {
     }
 
     fn carried(&self) -> Carried {
-        let held = self.primary.held();
-        match &self.replica {
-            Some(replica) => Carried { held, ..replica.carried() },
-            None => Carried { held, fsynced: self.primary.local_fsynced(), is_spoiled: false },
-        }
+        let leading = || Carried {
+            held: self.primary.held(),
+            fsynced: self.primary.local_fsynced(),
+            is_spoiled: false,
+        };
+        self.replica.as_ref().map_or_else(leading, Replica::carried)
     }
 
     fn leave_upstream(&mut self) {

@@ -65,6 +65,7 @@ fn a_handover_wakes_its_host_at_the_deadline() {
     node.primary().append(&set("not sent"), now).unwrap();
     node.begin_handover(Handover { to: Some(replica), timeout: Some(soon) }, now).unwrap();
     assert_eq!(node.poll_timeout(), now.checked_add(soon));
+    assert!(node.primary().report(now).is_handing_over);
     node.handle_timeout(now);
     assert_eq!(node.primary().write(now, |_| ()), Err(WriteRefused::HandingOver), "it is not over");
 }

@@ -365,3 +365,12 @@ fn a_report_tells_how_far_the_link_has_come() {
     replica.handle_disconnected(link, now);
     assert_eq!(state(&replica), LinkState::Waiting);
 }
+
+/// Its host closes nothing twice, nor the connection that now has the place of an earlier one.
+#[test]
+fn a_link_that_has_ended_by_itself_is_not_to_be_closed() {
+    let (mut replica, link) = in_step(0);
+    replica.handle_timeout(moment(seconds(61)));
+    replica.handle_disconnected(link, moment(seconds(61)));
+    assert!(events(&mut replica).iter().all(|event| !matches!(event, UpstreamEvent::Close(_))));
+}

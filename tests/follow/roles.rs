@@ -1,6 +1,6 @@
 use headwater::{
-    Config, Detach, Framing, FullReason, Lost, Node, NodeEvent, Offset, Peer, ReplicaConfig, ResumePoint,
-    Sink as _, Start, Tag, Timestamp, Wanted, WriteRefused,
+    Config, Detach, FollowError, Framing, FullReason, LinkKey, LinkState, Lost, Node, NodeEvent, Offset,
+    Peer, ReplicaConfig, ResumePoint, Sink as _, Start, Tag, Timestamp, UpstreamEvent, Wanted, WriteRefused,
 };
 
 use crate::cluster::{Cluster, at, chain, id, seconds, set, syncs};
@@ -431,7 +431,7 @@ fn a_snapshot_that_never_comes_whole_changes_nothing() {
     node.follow(headwater::ReplicaConfig::default(), None, now).unwrap();
     let mut link = None;
     while let Some(event) = node.poll_event() {
-        if let NodeEvent::Upstream(key, headwater::UpstreamEvent::Connect) = event {
+        if let NodeEvent::Upstream(key, UpstreamEvent::Connect) = event {
             link = Some(key);
         }
     }
@@ -464,7 +464,7 @@ fn no_link_has_the_name_of_an_earlier_one() {
         for _ in 0..3 {
             let at = node.poll_timeout().unwrap();
             while let Some(event) = node.poll_event() {
-                if let NodeEvent::Upstream(link, headwater::UpstreamEvent::Connect) = event {
+                if let NodeEvent::Upstream(link, UpstreamEvent::Connect) = event {
                     links.push(link);
                     node.handle_disconnected(link, now);
                 }
@@ -509,7 +509,7 @@ fn a_loss_is_bounded_by_the_last_one_that_is_followed() {
     node.follow(ReplicaConfig::default(), Some(end), now).unwrap();
     node.follow(ReplicaConfig::default(), None, now).unwrap();
     let link = std::iter::from_fn(|| node.poll_event()).find_map(|event| match event {
-        NodeEvent::Upstream(link, headwater::UpstreamEvent::Connect) => Some(link),
+        NodeEvent::Upstream(link, UpstreamEvent::Connect) => Some(link),
         _ => None,
     });
     node.handle_connected(link.unwrap(), now).unwrap();
@@ -531,7 +531,69 @@ fn a_link_that_timed_out_is_closed_whatever_comes_next() {
     node.handle_timeout(late);
     node.follow(ReplicaConfig::default(), None, late).unwrap();
     let events: Vec<_> = std::iter::from_fn(|| node.poll_event()).collect();
-    let closes =
-        |event: &NodeEvent| matches!(event, NodeEvent::Upstream(_, headwater::UpstreamEvent::Close(_)));
+    let closes = |event: &NodeEvent| matches!(event, NodeEvent::Upstream(_, UpstreamEvent::Close(_)));
     assert_eq!(events.iter().filter(|event| closes(event)).count(), 1, "{events:?}");
+}
+
+/// A node that is being sent a snapshot, and its link.
+fn receiving(now: Timestamp) -> (Node, LinkKey) {
+    let mut node = Node::new(Config::default(), Start::Empty { id: id(1) }, now).unwrap();
+    node.follow(ReplicaConfig::default(), None, now).unwrap();
+    let Some(NodeEvent::Upstream(link, UpstreamEvent::Connect)) = node.poll_event() else {
+        panic!("it connects at once");
+    };
+    node.handle_connected(link, now).unwrap();
+    node.handle_asked(link, now).unwrap();
+    node.handle_full(link, ResumePoint { id: id(3), offset: at(7) }, now).unwrap();
+    (node, link)
+}
+
+#[test]
+fn a_word_of_the_primary_is_a_sign_of_life() {
+    let (mut node, link) = receiving(Timestamp::default());
+    let later = Timestamp::from_origin(seconds(50));
+    node.handle_heard(link, later).unwrap();
+    assert_eq!(node.upstream(later).unwrap().last_heard, Some(seconds(0)));
+    node.handle_timeout(Timestamp::from_origin(seconds(110)));
+    assert_eq!(node.upstream(later).unwrap().state, LinkState::Syncing);
+}
+
+#[test]
+fn after_a_load_that_failed_it_tries_again() {
+    let now = Timestamp::default();
+    let (mut node, link) = receiving(now);
+    node.handle_snapshot_end(link, now).unwrap();
+    node.handle_load_failed(link, now).unwrap();
+    assert_eq!(node.handle_loaded(link, now), Err(FollowError::Gone(link)));
+    assert_eq!(node.upstream(now).unwrap().attempts, 1);
+    assert!(node.poll_timeout().is_some());
+}
+
+#[test]
+fn a_link_that_ended_by_itself_is_not_to_be_closed() {
+    let now = Timestamp::default();
+    let (mut node, link) = receiving(now);
+    node.follow(ReplicaConfig::default(), None, now).unwrap();
+    node.handle_disconnected(link, now);
+    let Some(NodeEvent::Upstream(next, UpstreamEvent::Connect)) = node.poll_event() else {
+        panic!("there is nothing to close");
+    };
+    assert!(next > link);
+}
+
+/// R7: whoever resumes under the new id was told none of what the old primary's stream left selected.
+#[test]
+fn a_promotion_begins_a_context() {
+    let mut cluster = chain(2);
+    let (now, node) = (cluster.now, &mut cluster.hosts[1].node);
+    let context = |node: &mut Node| {
+        let mut seen = None;
+        node.primary().write(now, |unit| seen = Some(unit.context())).map(|_| seen)
+    };
+    node.promote(id(50), now).unwrap();
+    let first = context(node).unwrap();
+    node.follow(ReplicaConfig::default(), None, now).unwrap();
+    assert!(context(node).is_err());
+    node.promote(id(51), now).unwrap();
+    assert_ne!(context(node).unwrap(), first);
 }

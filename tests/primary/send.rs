@@ -93,6 +93,33 @@ fn a_write_that_a_signal_interrupts_is_made_again() {
     assert_eq!(socket.1, numbered(1500));
 }
 
+/// As many chunks as one system call takes are no more calls than one.
+#[test]
+fn what_lies_in_many_chunks_is_sent_in_one_call() {
+    struct Calls(Vec<usize>);
+    impl Write for Calls {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.write_vectored(&[IoSlice::new(bytes)])
+        }
+
+        fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            self.0.push(slices.iter().map(|slice| slice.len()).sum());
+            Ok(self.0[self.0.len() - 1])
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut host = Host::new(|config| config.backlog_capacity = 1024);
+    let replica = host.online();
+    host.append(&numbered(64 * 16));
+    host.append(&numbered(10));
+    let mut socket = Calls(Vec::new());
+    assert_eq!(host.primary.write_to(replica, &mut socket, host.now).unwrap(), Sent::All);
+    assert_eq!(socket.0, [64 * 16, 10]);
+}
+
 /// kvrocks#346, B42: what was left to send waited for the next write, or for a limit.
 #[test]
 fn one_far_behind_lets_others_have_their_turn() {

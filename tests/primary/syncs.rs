@@ -133,6 +133,25 @@ fn a_peer_in_back_off_holds_nobody_up_and_does_not_join() {
     assert!(is_wanted(&host.pass(seconds(8))));
 }
 
+/// The moment at which its time is over is its own.
+#[test]
+fn who_is_back_just_as_its_back_off_ends_joins() {
+    let mut host = backing_off();
+    let held = fail(&mut host, 6380);
+    let other = newcomer(&mut host, 6381);
+    let cut = host.begin(SIZED);
+    host.pass(held - NANOSECOND);
+    let early = newcomer(&mut host, 6380);
+    assert_eq!(host.report_of(early).state, ReplicaState::WaitingForSnapshot);
+    host.primary.detach(early, Detach::Clean, host.now).unwrap();
+    host.pass(NANOSECOND);
+    let back = newcomer(&mut host, 6380);
+    for joined in [other, back] {
+        assert_eq!(host.report_of(joined).state, ReplicaState::PreparingSnapshot);
+    }
+    host.ready(&cut);
+}
+
 /// A sync has succeeded once the replica holds what was written meanwhile, not before.
 #[test]
 fn a_success_forgives_all_failures() {
