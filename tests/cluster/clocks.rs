@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::fault::Fault;
-use crate::host::Host;
 use crate::world::World;
 
 impl World {
@@ -19,8 +18,7 @@ impl World {
         let (now, until) = (self.now, self.now + self.rng.scaled_millis(10..=20_000));
         let by = self.rng.scaled_millis(1..=100_000);
         let days = Duration::from_secs(86_400 * self.rng.within(1..=30) as u64);
-        let Host { clock, account, .. } = &mut self.hosts[host];
-        account.went_back |= fault == Fault::ClockWentBack;
+        let clock = &mut self.hosts[host].clock;
         match fault {
             Fault::ClockStoodStill => clock.freeze(now, until),
             Fault::ClockJumped => clock.jump(by),

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headwater::{
-    Fence, LinkKey, Lost, Node, Offset, ReplicaKey, ReplicationId, Report, ResumePoint, SnapshotKey,
+    Fence, LinkKey, Lost, Node, Offset, ReplicaKey, ReplicationId, Report, ResumePoint, SnapshotKey, Timeout,
     Timestamp, WaiterKey,
 };
 
@@ -15,6 +15,8 @@ use crate::waits::{Seen, Waiting};
 pub(crate) struct Host {
     pub(crate) node: Node,
     pub(crate) clock: Clock,
+    /// A time that the node knows; it may know a later one.
+    pub(crate) told: Timestamp,
     /// What it stores.
     pub(crate) state: State,
     /// How many times it was started.
@@ -53,7 +55,8 @@ pub(crate) struct Reader {
     pub(crate) fence: Fence,
     /// What the place was for whom wrote there.
     pub(crate) state: State,
-    pub(crate) deadline: Option<Timestamp>,
+    /// When it may end, and when it has to, which differ once a clock has gone back.
+    pub(crate) deadline: Option<[Timestamp; 2]>,
 }
 
 /// What the simulator knows of a node by itself.
@@ -64,8 +67,6 @@ pub(crate) struct Account {
     pub(crate) hands_over_at: Option<Offset>,
     /// To whom, if that is settled and not done.
     pub(crate) hands_over_to: Option<ReplicaKey>,
-    /// Its clock has gone back once: which of the times that it told the node knows is not certain any more.
-    pub(crate) went_back: bool,
     /// Where it began to lead.
     pub(crate) led_from: Offset,
     /// What it wrote itself, until it is known what became of it.
@@ -99,6 +100,7 @@ impl Host {
         Self {
             node,
             clock,
+            told: Timestamp::default(),
             state: saved.state,
             life,
             target: None,
@@ -124,13 +126,31 @@ impl Host {
         self.node.report(self.clock.latest())
     }
 
-    /// Whether the time may have come.
-    pub(crate) fn is_due(&self, deadline: Timestamp) -> bool {
-        deadline <= self.clock.latest() || self.account.went_back
+    /// The node is told this time for certain: the latest that it knows by that.
+    pub(crate) fn note_told(&mut self, now: Timestamp) -> Timestamp {
+        self.told = self.told.max(now);
+        self.told
     }
 
     pub(crate) const fn leads_at_all(&self) -> bool {
         !self.account.follows
+    }
+
+    /// When something that begins now, and may last so long, is over: at the earliest and at the latest.
+    pub(crate) fn deadline(&mut self, timeout: Timeout, now: Timestamp) -> Option<[Timestamp; 2]> {
+        let Timeout::After(span) = timeout else { return None };
+        let [earliest, latest] = [self.note_told(now), self.clock.latest()];
+        Some([earliest.checked_add(span)?, latest.checked_add(span)?])
+    }
+
+    /// Whether the time may have come.
+    pub(crate) fn may_be_over(&self, deadline: Option<[Timestamp; 2]>) -> bool {
+        deadline.is_some_and(|[earliest, _]| earliest <= self.clock.latest())
+    }
+
+    /// Whether the time has come and gone.
+    pub(crate) fn is_past(&self, deadline: Option<[Timestamp; 2]>) -> bool {
+        deadline.is_some_and(|[_, latest]| latest < self.clock.latest())
     }
 
     /// Whether it lets units in.

@@ -15,10 +15,7 @@ impl World {
         match self.hosts[host].node.fence(fence, now) {
             Ok(FenceOutcome::Ended(end)) => self.judge_fence(host, fence, state, end),
             Ok(FenceOutcome::Pending(waiter)) => {
-                let deadline = match timeout {
-                    Timeout::After(span) => self.hosts[host].clock.latest().checked_add(span),
-                    _ => None,
-                };
+                let deadline = self.hosts[host].deadline(timeout, now);
                 let known = self.hosts[host].fences.insert(waiter, Reader { fence, state, deadline });
                 assert!(known.is_none(), "one reader, one name");
             }
@@ -39,7 +36,7 @@ impl World {
     pub(crate) fn end_fence(&mut self, host: usize, waiter: WaiterKey, end: FenceEnd) {
         let ended = self.hosts[host].fences.remove(&waiter);
         let Reader { fence, state, deadline } = ended.expect("a fence ends once");
-        let is_due = deadline.is_some_and(|deadline| self.hosts[host].is_due(deadline));
+        let is_due = self.hosts[host].may_be_over(deadline);
         assert!(
             end != FenceEnd::TimedOut || is_due,
             "node {host} ends a fence at {:?}, before {deadline:?}",

@@ -1,6 +1,6 @@
 //! Clients that wait for replicas, and for disks.
 
-use headwater::{Level, Tag, Timeout, Timestamp, Wait, WaitEnd, WaitEnded, WaitOutcome, WaiterKey};
+use headwater::{Level, Tag, Timestamp, Wait, WaitEnd, WaitEnded, WaitOutcome, WaiterKey};
 
 use crate::disk::has_disk;
 use crate::fault::Fault;
@@ -15,7 +15,7 @@ pub(crate) struct Waiting {
     wait: Wait,
     /// The data that is waited for.
     state: State,
-    deadline: Option<Timestamp>,
+    deadline: Option<[Timestamp; 2]>,
 }
 
 /// What was known of a replica when it went: an end that was not taken yet may have counted it.
@@ -38,10 +38,7 @@ impl World {
     pub(crate) fn wait(&mut self, host: usize) {
         let wait = self.draw_wait(host);
         let now = self.timestamp(host);
-        let deadline = match wait.timeout {
-            Timeout::After(span) => self.hosts[host].clock.latest().checked_add(span),
-            _ => None,
-        };
+        let deadline = self.hosts[host].deadline(wait.timeout, now);
         let Host { node, state, .. } = &mut self.hosts[host];
         let waiting = Waiting { wait, state: *state, deadline };
         match node.primary().wait(wait, now) {
@@ -72,7 +69,7 @@ impl World {
     /// S7: each wait ends once.
     pub(crate) fn end_wait(&mut self, host: usize, waiter: WaiterKey, end: WaitEnd) {
         let waiting = self.hosts[host].waits.remove(&waiter).expect("S7: a wait ends once");
-        let is_due = waiting.deadline.is_some_and(|deadline| self.hosts[host].is_due(deadline));
+        let is_due = self.hosts[host].may_be_over(waiting.deadline);
         assert!(end.how != WaitEnded::TimedOut || is_due, "L1: node {host} ends {waiting:?} too early");
         self.judge_wait(host, waiting, end);
     }
@@ -135,10 +132,9 @@ impl World {
 
     /// L1: nobody waits past the deadline. L2: nobody waits but those who are known to.
     pub(crate) fn check_waits(&self, host: usize, waiters: usize, catches_up: bool) {
-        let Host { waits, clock, .. } = &self.hosts[host];
+        let waits = &self.hosts[host].waits;
         assert_eq!(waiters, waits.len(), "L2: those who wait at node {host} are those who are known to");
-        let is_late = |waiting: &Waiting| waiting.deadline.is_some_and(|deadline| deadline < clock.latest());
-        let late = waits.values().find(|waiting| is_late(waiting) && !catches_up);
+        let late = waits.values().find(|waiting| self.hosts[host].is_past(waiting.deadline) && !catches_up);
         assert!(late.is_none(), "L1: node {host} lets {late:?} wait for ever");
     }
 }

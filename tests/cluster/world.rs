@@ -144,6 +144,7 @@ impl World {
     /// Wake contract: what was due is done.
     fn wake(&mut self, host: usize) {
         let now = self.timestamp(host);
+        self.hosts[host].note_told(now);
         let node = &mut self.hosts[host].node;
         node.handle_timeout(now);
         let next = node.poll_timeout();
