@@ -59,6 +59,17 @@ impl World {
         self.hosts.len() - 1
     }
 
+    /// One write of one client. Tells where it ends in the stream, if it was let in.
+    pub fn write(&mut self, host: usize, key: u64, bytes: usize) -> Option<Offset> {
+        let Host { node, keys, .. } = &mut self.hosts[host];
+        let written = node.primary().write(self.now, |unit| {
+            keys.insert(key);
+            unit::put(unit, key, bytes);
+        });
+        self.settle();
+        written.ok()?.end
+    }
+
     /// Has clients write.
     pub fn load(&mut self, load: Load) -> usize {
         self.writers.push(Writer::new(load));
@@ -134,7 +145,7 @@ impl World {
         self.handle_timeouts();
         self.settle();
         if writes_at.is_some_and(|at| at <= self.now) {
-            self.write();
+            self.let_write();
             self.settle();
         }
         self.take_sample();
@@ -163,7 +174,7 @@ impl World {
         }
     }
 
-    fn write(&mut self) {
+    fn let_write(&mut self) {
         for index in 0..self.writers.len() {
             let others = [self.others_at(), self.writers_at(Some(index)), self.trace.next_at()];
             let others = others.into_iter().flatten().min();
