@@ -4,7 +4,7 @@ use headwater::{Config, MinReplicas, Offset, Timestamp};
 
 use crate::chart::{Chart, Shade};
 use crate::options::Parameter;
-use crate::scenario::{Account, Scenario, describe_limit, hard_limit};
+use crate::scenario::{Account, Scenario, describe_limit, limits};
 use crate::table::{Table, count, megabytes, moment, yes};
 use crate::world::{Keys, Load, News, Setup, World};
 
@@ -175,7 +175,7 @@ impl Partition {
         let above = held.map_or(0, |held| held.get());
         chart.shade(Shade { line: 0, above, until: healed_at, name });
         chart.add_gate(world, old);
-        chart.add_unsent(world, &[new, sibling], hard_limit(&self.config(true)));
+        chart.add_unsent(world, &[new, sibling], limits(&self.config(true)));
         chart.mark(Duration::ZERO, "the old primary is cut off");
         chart.mark(promoted_at, "the new one is promoted");
         chart.mark(healed_at, "the partition heals");

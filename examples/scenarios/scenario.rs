@@ -50,8 +50,11 @@ pub fn describe_limit(config: &Config) -> String {
     format!("{hard}{} (backlog {backlog})", soft.unwrap_or_default())
 }
 
-/// The hard limit, for a chart.
-pub fn hard_limit(config: &Config) -> Vec<(String, u64)> {
-    let hard = effective(config).hard;
-    hard.map(|hard| (format!("hard limit: {}", megabytes(hard)), hard)).into_iter().collect()
+/// The limits as they act, for a chart: the hard one first.
+pub fn limits(config: &Config) -> Vec<(String, u64)> {
+    let OutputLimit { hard, soft } = effective(config);
+    let line = |name: &str, bytes: u64| (format!("{name} limit: {}", megabytes(bytes)), bytes);
+    let hard = hard.map(|hard| line("hard", hard));
+    let soft = soft.map(|soft| line(&format!("{} s at the soft", soft.lasting.as_secs()), soft.bytes));
+    hard.into_iter().chain(soft).collect()
 }

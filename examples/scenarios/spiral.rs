@@ -6,7 +6,7 @@ use headwater::{
 
 use crate::chart::Chart;
 use crate::options::Parameter;
-use crate::scenario::{Account, Scenario, describe_limit, hard_limit};
+use crate::scenario::{Account, Scenario, describe_limit, limits};
 use crate::table::{Table, count, megabytes, moment};
 use crate::world::{Load, Network, News, Setup, World};
 
@@ -124,12 +124,12 @@ impl Scenario for Spiral {
         table.row("between the last two", &runs, |run| seconds(run.apart.last()));
         table.row("in sync at", &runs, |run| moment(run.in_sync_at));
         table.row("images sent", &runs, |run| megabytes(run.image_sent));
-        let limits = titles
+        let in_force = titles
             .iter()
             .zip(&runs)
             .map(|(title, run)| format!("output limit in force, {title}: {}", describe_limit(&run.config)));
         let advice = runs[2].advice;
-        let notes = limits.chain(advice.map(|advice| format!("SyncUnlikely: {advice}"))).collect();
+        let notes = in_force.chain(advice.map(|advice| format!("SyncUnlikely: {advice}"))).collect();
         Account { table, notes, charts: runs.into_iter().map(|run| run.chart).collect() }
     }
 }
@@ -168,7 +168,7 @@ impl Spiral {
         let config = world.hosts[primary].node.primary().config().clone();
         let mut chart = Chart::new(title, world.now().since_origin());
         chart.add_offsets(world, &[primary, replica]);
-        chart.add_unsent(world, &[replica], hard_limit(&config));
+        chart.add_unsent(world, &[replica], limits(&config));
         if let Some(at) = in_sync_at {
             chart.mark(at.since_origin(), "the replica is in sync");
         }

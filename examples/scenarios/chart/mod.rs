@@ -25,6 +25,7 @@ struct Panel {
     axis: &'static str,
     height: f64,
     lines: Vec<Line>,
+    /// The hard one, then the soft one.
     limits: Vec<(String, u64)>,
     shade: Option<Shade>,
 }

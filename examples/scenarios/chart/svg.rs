@@ -57,10 +57,10 @@ fn draw_panel(canvas: &mut Canvas, panel: &Panel, time: &Scale, top: f64) {
         draw_line(canvas, line, &style, &place);
         legend.line(canvas, &line.name, &style);
     }
-    for (name, bytes) in &panel.limits {
+    for ((name, bytes), style) in panel.limits.iter().zip(LIMITS) {
         let (_, y) = place((Duration::ZERO, *bytes));
-        canvas.line((LEFT, y), (LEFT + WIDTH, y), LIMIT);
-        legend.line(canvas, name, LIMIT);
+        canvas.line((LEFT, y), (LEFT + WIDTH, y), style);
+        legend.line(canvas, name, style);
     }
     if let Some(shade) = &panel.shade {
         draw_shade(canvas, shade, &panel.lines[shade.line], &place);
@@ -255,7 +255,11 @@ const GAP: f64 = 22.0;
 const STRIP: f64 = 18.0;
 const ROW: f64 = 16.0;
 
-const LIMIT: &str = "stroke='#000' stroke-width='1.4' stroke-dasharray='8 3 2 3'";
+/// The hard limit, then the soft one.
+const LIMITS: [&str; 2] = [
+    "stroke='#000' stroke-width='1.4' stroke-dasharray='8 3 2 3'",
+    "stroke='#777' stroke-width='1.4' stroke-dasharray='3 3'",
+];
 const LOST: &str = "fill='url(#lost)' stroke='#cc79a7' stroke-width='1'";
 
 const STYLE: &str = "\
