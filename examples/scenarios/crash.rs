@@ -156,11 +156,13 @@ fn account(
     let answered: &Keys = if case.waits { &old.confirmed } else { &old.keys };
     let [held, end] = [new, old].map(|host| host.node.held().map_or(0, |held| held.offset.get()));
     let rate_by_lag = u128::from(case.rate) * case.lag.as_millis() / 1000;
+    let lost_answered = answered.without(&new.keys).len();
     let note = format!("lost: {} writes, {}", count(lost.len()), megabytes(end - held));
+    let note = if case.waits { format!("{note}; {} confirmed", count(lost_answered)) } else { note };
     let mut chart = Chart::new(title, world.now().since_origin());
     chart.add_offsets(world, &[primary, replica]);
     chart.shade(Shade { line: 0, above: held, until: died_at, name: note });
-    chart.add_unacked(world, replica);
+    chart.add_unacked(world, replica, primary);
     chart.mark(died_at, "the primary dies, the replica takes over");
     Outcome {
         written: world.writers[writer].accepted,
@@ -168,7 +170,7 @@ fn account(
         answered: answered.len(),
         lost: lost.len(),
         lost_bytes: end - held,
-        lost_answered: answered.without(&new.keys).len(),
+        lost_answered,
         estimate: u64::try_from(rate_by_lag).unwrap_or(u64::MAX),
         chart,
     }

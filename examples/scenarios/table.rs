@@ -54,6 +54,9 @@ pub fn count(number: u64) -> String {
 
 /// MB are 10^6 bytes.
 pub fn megabytes(bytes: u64) -> String {
+    if bytes < 100_000 {
+        return format!("{} B", count(bytes));
+    }
     let tenths = (bytes + 50_000) / 100_000;
     match tenths % 10 {
         0 => format!("{} MB", count(tenths / 10)),

@@ -58,6 +58,6 @@ fn a_picture_tells_the_gate_the_limit_and_what_is_lost() {
         assert!(picture.contains(text), "{text}");
     }
     assert!(picture.contains("hard limit: 268.4 MB") && !picture.contains("NaN"));
-    assert_eq!(account.notes, ["output limit in force: 268.4 MB, or 67.1 MB for 60 s (backlog 0.1 MB)"]);
+    assert_eq!(account.notes, ["output limit in force: 268.4 MB, or 67.1 MB for 60 s (backlog 96,000 B)"]);
     assert!(account.table.to_string().contains("10.010 s"), "the first refused: {}", account.table);
 }

@@ -14,9 +14,16 @@ pub struct Chart {
     title: String,
     until: Duration,
     panels: Vec<Panel>,
-    /// When the gate was open and when not, from its first moment on.
-    gate: Option<Vec<(Duration, bool)>>,
+    gate: Option<Gate>,
     marks: Vec<(Duration, String)>,
+}
+
+#[derive(Clone, Debug)]
+struct Gate {
+    /// Whose it is.
+    name: &'static str,
+    /// When it was open and when not, from the first moment on.
+    turns: Vec<(Duration, bool)>,
 }
 
 /// Lines over one axis of bytes.
@@ -78,13 +85,13 @@ impl Chart {
         self.panels.push(Panel { axis: "unsent", height: 120.0, lines, limits, shade: None });
     }
 
-    /// What a host has not acknowledged.
-    pub fn add_unacked(&mut self, world: &World, host: usize) {
-        let samples = world.trace.samples.iter();
-        let points = samples.map(|sample| (at(sample), Some(sample.behind[host].unacked))).collect();
+    /// What a host has not acknowledged, as long as its primary is there.
+    pub fn add_unacked(&mut self, world: &World, host: usize, primary: usize) {
+        let unacked = |sample: &Sample| sample.offsets[primary].map(|_| sample.behind[host].unacked);
+        let points = world.trace.samples.iter().map(|sample| (at(sample), unacked(sample))).collect();
         let line = Line { name: format!("{} has not acknowledged", world.hosts[host].name), host, points };
         let (lines, limits) = (vec![line], Vec::new());
-        self.panels.push(Panel { axis: "unacknowledged", height: 100.0, lines, limits, shade: None });
+        self.panels.push(Panel { axis: "unacked", height: 100.0, lines, limits, shade: None });
     }
 
     /// Shades what is lost of an offset.
@@ -103,7 +110,8 @@ impl Chart {
         });
         let turns: Vec<_> = turns.collect();
         let first = turns.first().is_none_or(|(_, opens)| !opens);
-        self.gate = Some([(Duration::ZERO, first)].into_iter().chain(turns).collect());
+        let turns = [(Duration::ZERO, first)].into_iter().chain(turns).collect();
+        self.gate = Some(Gate { name: world.hosts[host].name, turns });
     }
 
     pub fn mark(&mut self, at: Duration, what: &str) {

@@ -1,7 +1,7 @@
 use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
-use super::{Chart, Line, Panel, Shade};
+use super::{Chart, Gate, Line, Panel, Shade};
 
 /// Draws charts below each other, as one picture.
 pub fn draw(title: &str, charts: &[Chart]) -> String {
@@ -105,9 +105,10 @@ fn draw_shade(
     canvas.path(&(path + "Z"), LOST);
 }
 
-fn draw_gate(canvas: &mut Canvas, gate: &[(Duration, bool)], time: &Scale, top: f64) {
-    let ends = gate.iter().skip(1).map(|(at, _)| at.as_secs_f64()).chain([time.most]);
-    for ((from, is_open), end) in gate.iter().zip(ends) {
+fn draw_gate(canvas: &mut Canvas, gate: &Gate, time: &Scale, top: f64) {
+    let Gate { name, turns } = gate;
+    let ends = turns.iter().skip(1).map(|(at, _)| at.as_secs_f64()).chain([time.most]);
+    for ((from, is_open), end) in turns.iter().zip(ends) {
         let (from, end) = (time.place(from.as_secs_f64()), time.place(end));
         let class = if *is_open { "open" } else { "closed" };
         canvas.rect((from, top), (end - from, STRIP), &format!("class='{class}'"));
@@ -118,7 +119,7 @@ fn draw_gate(canvas: &mut Canvas, gate: &[(Duration, bool)], time: &Scale, top: 
     }
     canvas.text((LEFT - 8.0, top + STRIP - 5.0), "gate", "text-anchor='end'");
     let legend = (LEFT + WIDTH + 18.0, top + STRIP - 5.0);
-    canvas.text(legend, "whether the primary lets writes in", "");
+    canvas.text(legend, format!("whether the {name} lets writes in"), "");
 }
 
 /// Each has its name in a row of its own, so that none covers another.
@@ -250,7 +251,7 @@ fn stroke(host: usize, is_alone: bool) -> String {
 
 const LEFT: f64 = 84.0;
 const WIDTH: f64 = 620.0;
-const LEGEND: f64 = 300.0;
+const LEGEND: f64 = 326.0;
 const GAP: f64 = 22.0;
 const STRIP: f64 = 18.0;
 const ROW: f64 = 16.0;
