@@ -118,12 +118,8 @@ impl Primary {
     }
 
     fn beat(&mut self) {
-        let Some(at) = self.timers.heartbeat_at.filter(|at| *at <= self.now) else { return };
-        let beating = self.config.heartbeat.as_ref().filter(|_| self.replicas.len() > 0);
-        let Some(heartbeat) = beating else {
-            self.timers.heartbeat_at = None;
-            return;
-        };
+        let at = self.timers.heartbeat_at.filter(|at| *at <= self.now);
+        let (Some(at), Some(heartbeat)) = (at, &self.config.heartbeat) else { return };
         self.timers.heartbeat_at = next_beat(at, heartbeat.period, self.now);
         let payload = heartbeat.payload.clone();
         if self.role == Role::Leading {

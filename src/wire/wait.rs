@@ -170,6 +170,7 @@ mod tests {
             ("-3 7", 0, after(7)),
             ("2147483648 1", 1 << 31, after(1)),
             ("9223372036854775807 1", i64::MAX.unsigned_abs(), after(1)),
+            ("1 9223371036854775807", 1, after(9_223_371_036_854_775_807)),
         ] {
             let expected = WaitArgs {
                 replicas: usize::try_from(replicas).unwrap(),
@@ -194,7 +195,7 @@ mod tests {
             ("1 b", "ERR timeout is not an integer or out of range"),
             ("1 9223372036854775808", "ERR timeout is not an integer or out of range"),
             ("1 -1", "ERR timeout is negative"),
-            ("1 9223372036854775807", "ERR timeout is out of range"),
+            ("1 9223371036854775808", "ERR timeout is out of range"),
         ] {
             assert_eq!(wait(&words(line)).unwrap_err().to_string(), text, "{line}");
         }

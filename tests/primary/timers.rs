@@ -263,11 +263,16 @@ proptest! {
 #[test]
 fn nobody_gets_no_heartbeat() {
     let heartbeat = Heartbeat { payload: Bytes::from_static(b"beat"), period: seconds(10) };
-    let mut host = Host::new(|config| config.heartbeat = Some(heartbeat));
+    let mut host = Host::new(|config| {
+        config.heartbeat = Some(heartbeat);
+        config.backlog_ttl = None;
+        config.resume_pins.bytes = 0;
+    });
     let replica = host.online();
     host.pass(seconds(10));
     assert_eq!(host.primary.end(), at(4));
     host.primary.detach(replica, headwater::Detach::Lost, host.now).unwrap();
     host.pass(seconds(100));
     assert_eq!(host.primary.end(), at(4));
+    assert_eq!(host.primary.poll_timeout(), None, "nothing is left to wake for");
 }
