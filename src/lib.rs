@@ -56,6 +56,8 @@ mod offset;
 mod output;
 mod primary;
 mod replica;
+#[cfg(feature = "sync")]
+pub mod shared;
 mod sink;
 mod slots;
 mod snapshots;
