@@ -229,16 +229,16 @@ impl SharedNode {
     /// [`WaitError`].
     pub fn wait(&self, wait: Wait) -> Result<WaitEnd, WaitError> {
         let inner = &self.handle.inner;
-        let (parker, term) = {
+        let (parker, demotions) = {
             let mut state = inner.lock();
             let now = state.now();
             match state.node.primary().wait(wait, now)? {
                 WaitOutcome::Ended(end) => return Ok(end),
-                WaitOutcome::Pending(waiter) => (state.waits.park(waiter), inner.term()),
+                WaitOutcome::Pending(waiter) => (state.waits.park(waiter), state.node.demotions()),
             }
         };
         let end = parker.wait();
-        let how = if inner.term() == term { end.how } else { WaitEnded::NoLongerPrimary };
+        let how = if inner.demotions() == demotions { end.how } else { WaitEnded::NoLongerPrimary };
         Ok(WaitEnd { how, ..end })
     }
 

@@ -20,8 +20,8 @@ use crate::waiters::WaitEnd;
 pub(super) struct Inner {
     clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
     state: Mutex<State>,
-    /// How often the node has given its role up. Changes under the lock; callers that wake look at it without.
-    term: AtomicU64,
+    /// Of the node. Changes under the lock; callers that wake look at it without.
+    demotions: AtomicU64,
     timer_bell: Condvar,
 }
 
@@ -33,7 +33,6 @@ pub(super) struct State {
     pub(super) mail: Mail,
     pub(super) events: Queue,
     pub(super) is_shut: bool,
-    was_following: bool,
     /// Until when the timer's thread sleeps. The origin of time while it is awake, and without one: nothing is due before.
     asleep_until: Option<Timestamp>,
     ended_waits: Vec<Ended<WaitEnd>>,
@@ -49,7 +48,6 @@ impl Inner {
         let node = Node::new(config, start, clock())?;
         let (events, bell) = Queue::new();
         let state = State {
-            was_following: node.is_following(),
             node,
             waits: Parked::new(),
             fences: Parked::new(),
@@ -60,8 +58,8 @@ impl Inner {
             ended_waits: Vec::new(),
             ended_fences: Vec::new(),
         };
-        let (state, term) = (Mutex::new(state), AtomicU64::new(0));
-        let inner = Arc::new(Self { clock, state, term, timer_bell: Condvar::new() });
+        let (state, demotions) = (Mutex::new(state), AtomicU64::new(0));
+        let inner = Arc::new(Self { clock, state, demotions, timer_bell: Condvar::new() });
         drop(inner.lock()); // the first events
         Ok((Arc::clone(&inner), Events::new(inner, bell)))
     }
@@ -71,8 +69,8 @@ impl Inner {
         Guard { inner: self, state: Some(self.state.lock()) }
     }
 
-    pub(super) fn term(&self) -> u64 {
-        self.term.load(Ordering::Acquire)
+    pub(super) fn demotions(&self) -> u64 {
+        self.demotions.load(Ordering::Acquire)
     }
 
     pub(super) fn shut_down(&self) {
@@ -111,10 +109,7 @@ impl Guard<'_> {
     pub(super) fn settle(&mut self) {
         let (inner, now) = (self.inner, self.is_shut.then(|| self.now()));
         let state = &mut **self;
-        let follows = state.node.is_following();
-        if !mem::replace(&mut state.was_following, follows) && follows {
-            inner.term.fetch_add(1, Ordering::Release);
-        }
+        inner.demotions.store(state.node.demotions(), Ordering::Release);
         if let Some(now) = now {
             state.end_all(now);
         }
