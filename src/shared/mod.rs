@@ -94,6 +94,10 @@
 
 mod clock;
 mod events;
+#[cfg(all(test, headwater_loom))]
+mod looms;
+#[cfg(all(test, headwater_loom))]
+mod models;
 mod parker;
 mod sender;
 mod state;
