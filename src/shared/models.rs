@@ -45,7 +45,9 @@ fn explore(model: fn()) {
 /// A clock that each look at it moves on.
 fn clock() -> Box<dyn Fn() -> Timestamp + Send + Sync> {
     let looks = AtomicU64::new(0);
-    Box::new(move || Timestamp::from_origin(SECOND / 10 * looks.fetch_add(1, Ordering::Relaxed) as u32))
+    Box::new(move || {
+        Timestamp::from_origin(Duration::from_millis(100 * looks.fetch_add(1, Ordering::Relaxed)))
+    })
 }
 
 fn id(number: u8) -> ReplicationId {
