@@ -295,3 +295,15 @@ fn last_drop_against_the_timer() {
         while events.recv().is_some() {}
     });
 }
+
+/// Whoever takes events sleeps only while there is none.
+#[test]
+fn event_against_its_taker() {
+    explore(|| {
+        let (node, mut events) = node();
+        while events.try_recv().is_some() {}
+        let taking = thread::spawn(move || events.recv().is_some());
+        node.attach(Wanted::Everything, Peer::new(Tag(7), "10.0.0.2")).expect("there is room");
+        assert!(taking.join().expect("it was told"));
+    });
+}
