@@ -33,7 +33,7 @@
 //!
 //! # Features
 //!
-//! `std` (default): vectored I/O, [`Primary::write_to`]. `sync` (default): reserved for a handle for threads. Without
+//! `std` (default): vectored I/O, [`Primary::write_to`]. `sync` (default): [`shared`], a handle for threads. Without
 //! them the crate needs an allocator only.
 
 #![no_std]
@@ -56,6 +56,8 @@ mod offset;
 mod output;
 mod primary;
 mod replica;
+#[cfg(feature = "sync")]
+pub mod shared;
 mod sink;
 mod slots;
 mod snapshots;

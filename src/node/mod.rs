@@ -67,6 +67,7 @@ use crate::wire::{Follow, Sealed};
 pub struct Node {
     primary: Primary,
     replica: Option<Replica>,
+    demotions: u64,
     /// How many links there were to the primaries that are followed no more.
     links: u64,
     /// A link to a primary that is followed no more, to be closed.
@@ -136,6 +137,7 @@ impl Node {
             led_from: primary.end(),
             primary,
             replica: None,
+            demotions: 0,
             links: 0,
             closing: None,
             handover: None,
@@ -163,6 +165,12 @@ impl Node {
     /// Whether it follows another node, or is to.
     pub const fn is_following(&self) -> bool {
         self.primary.role().is_following()
+    }
+
+    /// How often it has given the lead up. Of a wait that was satisfied before, and whose caller was not answered yet, that tells
+    /// whether there was a demotion meanwhile, even one that a promotion has followed.
+    pub const fn demotions(&self) -> u64 {
+        self.demotions
     }
 
     /// As [`Primary::report`].
@@ -199,6 +207,7 @@ impl Node {
             self.own.is_some()
         } else {
             (self.handover, self.handover_failed) = (None, false);
+            self.demotions += 1;
             self.primary.follow(now);
             self.primary.end() > self.led_from
         };

@@ -1,5 +1,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+#[cfg(feature = "std")]
+use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
 
@@ -28,6 +30,26 @@ impl Batch {
     /// Whom it is for.
     pub const fn replica(&self) -> ReplicaKey {
         self.replica
+    }
+
+    /// Writes all of it out, straight from what is shared. After an error it holds what was not written.
+    ///
+    /// # Errors
+    ///
+    /// The writer's.
+    #[cfg(feature = "std")]
+    pub fn write_all_to(&mut self, writer: &mut impl io::Write) -> io::Result<()> {
+        while self.has_remaining() {
+            let mut slices = [IoSlice::new(&[]); 16];
+            let filled = self.chunks_vectored(&mut slices);
+            match writer.write_vectored(&slices[..filled]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => self.advance(count.min(self.remaining)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Bytes that were taken out of it.
@@ -91,11 +113,10 @@ impl Buf for Batch {
     }
 
     #[cfg(feature = "std")]
-    fn chunks_vectored<'a>(&'a self, slices: &mut [std::io::IoSlice<'a>]) -> usize {
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let copied = &self.copied[self.position..];
         let pieces = self.shared.iter().map(|piece| &piece[..]).chain((!copied.is_empty()).then_some(copied));
-        let filled =
-            slices.iter_mut().zip(pieces).map(|(slice, piece)| *slice = std::io::IoSlice::new(piece));
+        let filled = slices.iter_mut().zip(pieces).map(|(slice, piece)| *slice = IoSlice::new(piece));
         filled.count()
     }
 
