@@ -32,7 +32,7 @@ impl ReplicationId {
         let text: &[u8; 40] = text.try_into().ok()?;
         let mut bytes = [0; 20];
         for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-            *byte = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
+            *byte = hex_digit(pair[0])? * 16 + hex_digit(pair[1])?;
         }
         Some(Self(bytes))
     }
@@ -66,6 +66,7 @@ fn hex_digit(character: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
     use alloc::string::ToString;
 
     use super::*;
@@ -76,6 +77,7 @@ mod tests {
         let id = ReplicationId::parse(lower).unwrap();
         assert_eq!(ReplicationId::parse(&lower.to_ascii_uppercase()), Some(id));
         assert_eq!(id.to_string().as_bytes(), lower);
+        assert_eq!(format!("{id:?}"), format!("ReplicationId({id})"));
         for wrong in [&lower[..39], b"0123456789abcdef0123456789abcdef012345678", b"", b"?"] {
             assert_eq!(ReplicationId::parse(wrong), None, "{wrong:?}");
         }

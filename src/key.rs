@@ -108,3 +108,23 @@ impl fmt::Display for LinkKey {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0} is gone")]
 pub struct Gone<K: fmt::Display>(pub K);
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_printed_with_all_that_tells_it_from_others() {
+        let replica = ReplicaKey::new(1, 2, Tag(3));
+        assert_eq!(replica.to_string(), "replica 1.2 (tag 3)");
+        assert_eq!(format!("{replica:?}"), "ReplicaKey(1.2, tag 3)");
+        let waiter = WaiterKey::new(4, 5, Tag(6));
+        assert_eq!(waiter.to_string(), "waiter 4.5 (tag 6)");
+        assert_eq!(format!("{waiter:?}"), "WaiterKey(4.5, tag 6)");
+        assert_eq!(Gone(SnapshotKey(7)).to_string(), "snapshot 7 is gone");
+        assert_eq!(Gone(LinkKey(8)).to_string(), "link 8 is gone");
+    }
+}

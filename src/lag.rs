@@ -188,6 +188,20 @@ mod tests {
         assert_eq!(samples.error(), FINEST);
     }
 
+    /// Those that are taken meanwhile are fine, few as they are.
+    #[test]
+    fn the_error_lasts_as_long_as_the_coarse_samples() {
+        let mut samples = LagSamples::new();
+        for round in 0..300 {
+            samples.take(at(round), at(0), micro(round * 1000));
+        }
+        samples.take(at(300), at(290), micro(300_000));
+        samples.take(at(301), at(290), micro(301_000));
+        assert!(samples.error() > FINEST, "what entered before 300 is asked for still");
+        samples.take(at(302), at(300), micro(302_000));
+        assert_eq!(samples.error(), FINEST);
+    }
+
     #[derive(Clone, Copy, Debug)]
     enum Step {
         Append(u64),

@@ -34,17 +34,12 @@ impl Default for OutputLimit {
 
 impl OutputLimit {
     /// The limit as it acts beside a backlog of `capacity` bytes.
-    pub const fn beside(self, capacity: usize) -> Self {
+    pub fn beside(self, capacity: usize) -> Self {
         let capacity = capacity as u64;
-        let hard = match self.hard {
-            Some(hard) if hard < capacity => Some(capacity),
-            hard => hard,
-        };
-        let soft = match self.soft {
-            Some(soft) if soft.bytes < capacity => Some(SoftLimit { bytes: capacity, ..soft }),
-            soft => soft,
-        };
-        Self { hard, soft }
+        Self {
+            hard: self.hard.map(|hard| hard.max(capacity)),
+            soft: self.soft.map(|soft| SoftLimit { bytes: soft.bytes.max(capacity), ..soft }),
+        }
     }
 }
 
@@ -109,7 +104,7 @@ pub enum OverLimit {
 
 impl OutputMeter {
     /// A meter that watches nobody yet, beside a backlog of `capacity` bytes.
-    pub const fn new(limit: OutputLimit, capacity: usize) -> Self {
+    pub fn new(limit: OutputLimit, capacity: usize) -> Self {
         Self { limit: limit.beside(capacity), nearest: None, deadline: None }
     }
 
@@ -245,9 +240,11 @@ mod tests {
 
     /// B9, for both limits: whoever resumed within the backlog is not over it.
     #[test]
-    fn a_soft_limit_below_the_capacity_acts_as_the_capacity() {
-        let acting = limit(None, Some((100, 30))).beside(300);
-        assert_eq!(acting, limit(None, Some((300, 30))));
+    fn a_limit_below_the_capacity_acts_as_the_capacity() {
+        let both = limit(Some(200), Some((100, 30)));
+        assert_eq!(both.beside(300), limit(Some(300), Some((300, 30))));
+        assert_eq!(both.beside(150), limit(Some(200), Some((150, 30))));
+        assert_eq!(both.beside(50), both);
     }
 
     #[test]
@@ -259,6 +256,7 @@ mod tests {
         assert!(meter.judge(at(0), &mut since, at(500), nanosecond(8)).is_err());
     }
 
+    /// B49: a limit of 0 was taken for one that is reached.
     #[test]
     fn no_limit_is_never_crossed() {
         let mut meter = OutputMeter::new(limit(None, None), 1);

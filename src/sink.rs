@@ -27,3 +27,20 @@ impl Sink for BytesMut {
         self.extend_from_slice(bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(mut sink: impl Sink + AsRef<[u8]>) -> Vec<u8> {
+        sink.put(b"copied, ");
+        sink.put_shared(Bytes::from_static(b"shared"));
+        sink.as_ref().to_vec()
+    }
+
+    #[test]
+    fn a_buffer_takes_a_copy_of_what_is_shared_too() {
+        assert_eq!(filled(Vec::new()), b"copied, shared");
+        assert_eq!(filled(BytesMut::new()), b"copied, shared");
+    }
+}

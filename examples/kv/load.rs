@@ -105,7 +105,7 @@ impl Aux {
     fn set(&mut self, name: &[u8], value: &[u8]) {
         let number = || str::from_utf8(value).ok()?.parse().ok();
         match name {
-            b"repl-id" => self.id = ReplicationId::parse(value),
+            b"repl-id" => self.id = ReplicationId::parse(value).filter(|id| *id != ReplicationId::NONE),
             b"repl-offset" => self.offset = number().and_then(Offset::new),
             b"repl-stream-db" => self.stream_db = number(),
             _ => {}

@@ -3,7 +3,7 @@ use std::iter;
 use crc::{CRC_64_REDIS, Crc, Table};
 use headwater::ResumePoint;
 
-use crate::store::{Entry, View};
+use crate::store::{Entry, Shard, View};
 
 /// The data of one moment.
 pub struct Frozen {
@@ -12,12 +12,12 @@ pub struct Frozen {
     pub held: Option<ResumePoint>,
 }
 
-/// The data as an RDB of version 9, which Redis 5 and later and every Valkey load: its parts, one after the other.
-pub fn encode(frozen: &Frozen) -> impl Iterator<Item = Vec<u8>> {
-    let entries =
-        frozen.view.iter().flat_map(|shard| shard.iter()).map(|(key, entry)| encode_entry(key, entry));
+/// The data as an RDB of version 9, which Redis 5 and later and every Valkey load: a header, a part for each shard, and
+/// an end. Each is encoded when it is asked for, however long that takes.
+pub fn encode(frozen: &Frozen) -> impl Iterator<Item = Vec<u8>> + Send + use<> {
+    let shards = frozen.view.clone().into_iter().map(|shard| encode_shard(&shard));
     let header = [b"REDIS0009", &encode_held(frozen.held)[..], &[SELECT_DB, 0]].concat();
-    let mut parts = iter::once(header).chain(entries).chain([vec![EOF]]);
+    let mut parts = iter::once(header).chain(shards).chain([vec![EOF]]);
     let mut digest = Some(CHECKSUM.digest());
     iter::from_fn(move || match parts.next() {
         Some(part) => {
@@ -42,16 +42,23 @@ fn encode_held(held: Option<ResumePoint>) -> Vec<u8> {
     bytes
 }
 
-fn encode_entry(key: &[u8], entry: &Entry) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(key.len() + entry.value.len() + 20);
-    if let Some(at) = entry.expires_at {
-        bytes.push(EXPIRE_TIME_MS);
-        bytes.extend(at.to_le_bytes());
+fn encode_shard(shard: &Shard) -> Vec<u8> {
+    let len = shard.iter().map(|(key, entry)| key.len() + entry.value.len() + 28).sum();
+    let mut bytes = Vec::with_capacity(len);
+    for (key, entry) in shard {
+        put_entry(&mut bytes, key, entry);
     }
-    bytes.push(TYPE_STRING);
-    put_string(&mut bytes, key);
-    put_string(&mut bytes, &entry.value);
     bytes
+}
+
+fn put_entry(out: &mut Vec<u8>, key: &[u8], entry: &Entry) {
+    if let Some(at) = entry.expires_at {
+        out.push(EXPIRE_TIME_MS);
+        out.extend(at.to_le_bytes());
+    }
+    out.push(TYPE_STRING);
+    put_string(out, key);
+    put_string(out, &entry.value);
 }
 
 /// Its length, in the fewest bytes, the first of which tells how many follow; then itself.

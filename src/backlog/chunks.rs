@@ -14,9 +14,8 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    pub(super) const fn new(capacity: usize) -> Self {
-        let size = chunk_size(capacity);
-        Self { size, most_spares: most_spares(capacity), spare: Vec::new(), bytes: 0 }
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { size: chunk_size(capacity), most_spares: most_spares(capacity), spare: Vec::new(), bytes: 0 }
     }
 
     /// Makes chunks for another capacity from now on.
@@ -68,25 +67,14 @@ impl Chunks {
     }
 }
 
-const fn chunk_size(capacity: usize) -> usize {
-    let sixteenth = capacity / 16;
-    if sixteenth < MIN_CHUNK {
-        MIN_CHUNK
-    } else if sixteenth > MAX_CHUNK {
-        MAX_CHUNK
-    } else {
-        sixteenth
-    }
+fn chunk_size(capacity: usize) -> usize {
+    (capacity / 16).clamp(MIN_CHUNK, MAX_CHUNK)
 }
 
 /// An eviction burst and a seal don't come one to one: a staged unit of two chunks takes both before old ones go, and
 /// an adopted payload pushes several out at once.
-const fn most_spares(capacity: usize) -> usize {
-    match capacity / chunk_size(capacity) / 16 {
-        0..2 => 2,
-        few @ 2..4 => few,
-        _ => 4,
-    }
+fn most_spares(capacity: usize) -> usize {
+    (capacity / chunk_size(capacity) / 16).clamp(2, 4)
 }
 
 fn new_chunk(size: usize) -> BytesMut {
@@ -101,3 +89,33 @@ const MIN_CHUNK: usize = 64;
 
 /// Above it the allocator maps each chunk anew, at a page fault per 4 KiB; below it nothing is gained.
 const MAX_CHUNK: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_a_sixteenth_of_the_capacity_within_bounds() {
+        let capacities = [1, 16 * 65, 16 * 66, 1 << 20, 2 << 20, 64 << 20];
+        assert_eq!(capacities.map(chunk_size), [64, 65, 66, 64 << 10, 64 << 10, 64 << 10]);
+    }
+
+    /// As many spare ones as a sixteenth of all, from two to four.
+    #[test]
+    fn spare_chunks_are_few() {
+        let capacities = [1, 1 << 20, 2 << 20, 3 << 20, 4 << 20, 64 << 20];
+        assert_eq!(capacities.map(most_spares), [2, 2, 2, 3, 4, 4]);
+    }
+
+    #[test]
+    fn what_is_given_back_is_used_again() {
+        let mut chunks = Chunks::new(1 << 20);
+        let [first, second, third] = [chunks.take(), chunks.take(), chunks.take()];
+        let places = [first.as_ptr(), second.as_ptr()];
+        for chunk in [second, first, third] {
+            chunks.give_back(chunk, 64 << 10);
+        }
+        assert_eq!(chunks.bytes(), 2 * (64 << 10), "two are kept");
+        assert_eq!([chunks.take().as_ptr(), chunks.take().as_ptr()], places);
+    }
+}

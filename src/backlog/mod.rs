@@ -391,7 +391,7 @@ impl Backlog {
     fn recycle(&mut self, segment: Segment) {
         if segment.is_adopted {
             self.adopted -= segment.charge;
-        } else if segment.charge > 0 {
+        } else {
             match segment.bytes.try_into_mut() {
                 Ok(chunk) => self.chunks.give_back(chunk, segment.charge),
                 // Someone still reads it: the memory is theirs now.
@@ -485,3 +485,95 @@ fn bytes_between(from: Offset, to: Offset) -> usize {
 
 /// Below it keeping track of a payload costs more than a copy, in memory and in each look-up.
 const ADOPTED_FROM: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A backlog of 64-byte chunks, of which a cursor at the start keeps so many full ones.
+    fn held(chunks: usize) -> (Backlog, Cursor) {
+        let mut backlog = Backlog::new(64, Offset::ZERO).unwrap();
+        let cursor = backlog.cursor(Offset::ZERO).unwrap();
+        for _ in 0..chunks {
+            backlog.append(&[7; 64]).unwrap();
+        }
+        (backlog, cursor)
+    }
+
+    /// What is listed, and the room for it, once so many chunks are held no more.
+    fn directory_after(chunks: usize, left_behind: usize) -> (usize, usize) {
+        let (mut backlog, mut cursor) = held(chunks);
+        backlog.advance(&mut cursor, 64 * left_behind).unwrap();
+        let room = (backlog.sealed.len(), backlog.sealed.capacity());
+        backlog.release(cursor);
+        room
+    }
+
+    #[test]
+    fn the_directory_counts_as_memory() {
+        let (backlog, cursor) = held(10_000);
+        let directory = 10_000 * size_of::<Segment>();
+        let memory = backlog.memory() - backlog.chunks.bytes();
+        assert!((directory..directory * 5 / 4).contains(&memory), "{memory} bytes for {directory}");
+        drop(cursor);
+    }
+
+    /// In steady state it must not be made anew again and again.
+    #[test]
+    fn the_directory_keeps_its_room_until_a_quarter_is_used() {
+        let (_, room) = directory_after(1000, 0);
+        assert_eq!(directory_after(1000, 700), (300, room));
+    }
+
+    #[test]
+    fn a_directory_that_is_nearly_empty_keeps_twice_what_it_needs() {
+        assert_eq!(directory_after(1000, 900), (100, 200));
+    }
+
+    #[test]
+    fn the_directory_grows_seldom() {
+        let (mut backlog, cursor) = held(0);
+        let mut rooms = alloc::collections::BTreeSet::new();
+        for _ in 0..10_000 {
+            backlog.append(&[7; 64]).unwrap();
+            rooms.insert(backlog.sealed.capacity());
+        }
+        assert!(rooms.len() < 70, "{} times", rooms.len());
+        drop(cursor);
+    }
+
+    /// With bytes that fill its chunk, which only a commit leaves open, there is nothing to go on behind a payload.
+    #[test]
+    fn a_full_chunk_is_not_parted_by_a_payload() {
+        for stages in [false, true] {
+            let (mut backlog, cursor) = held(0);
+            backlog.stage(&[1; 64]).unwrap();
+            backlog.commit();
+            let payload = Bytes::from(alloc::vec![2; ADOPTED_FROM]);
+            if stages {
+                backlog.stage_shared(payload).unwrap();
+                backlog.commit();
+            } else {
+                backlog.append_shared(payload).unwrap();
+            }
+            backlog.check_invariants();
+            backlog.append(&[3; 10]).unwrap();
+            backlog.check_invariants();
+            drop(cursor);
+        }
+    }
+
+    #[test]
+    fn any_place_that_is_kept_is_read_from_without_a_pin() {
+        let mut backlog = Backlog::new(640, Offset::ZERO).unwrap();
+        for chunk in 0..20 {
+            backlog.append(&[chunk; 64]).unwrap();
+        }
+        assert!(backlog.first > 0, "some are let go of");
+        for at in backlog.start().get()..backlog.end().get() {
+            let reader = backlog.read_from(Offset::new(at).unwrap()).unwrap();
+            assert_eq!(u64::from(reader.to_bytes(1)[0]), at / 64);
+        }
+        assert!(backlog.read_from(backlog.end().saturating_add(1)).is_none());
+    }
+}

@@ -74,9 +74,7 @@ impl Staged {
     }
 
     pub(super) fn shrink(&mut self) {
-        if self.pieces.capacity() > MOST_IDLE {
-            self.pieces.shrink_to(MOST_IDLE);
-        }
+        self.pieces.shrink_to(MOST_IDLE);
     }
 
     /// Drops all, and gives the room back to the chunks: that of the tail's own to `tail`.
@@ -126,3 +124,33 @@ fn join(mut chunk: BytesMut, rest: BytesMut) -> BytesMut {
 
 /// Pieces for which memory stays reserved.
 const MOST_IDLE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    /// Chunks are counted where they are made.
+    #[test]
+    fn staged_payloads_count_as_memory_and_so_does_their_list() {
+        let mut staged = Staged::default();
+        assert_eq!(staged.memory(), 0);
+        for _ in 0..10 {
+            staged.adopt(Bytes::from(vec![7; 1000]), &mut BytesMut::new());
+        }
+        let list = staged.memory() - 10_000;
+        assert!((10 * size_of::<Piece>()..=20 * size_of::<Piece>()).contains(&list), "{list} bytes");
+    }
+
+    #[test]
+    fn a_list_that_a_huge_unit_made_long_is_given_up() {
+        let mut staged = Staged::default();
+        for _ in 0..1000 {
+            staged.adopt(Bytes::from_static(b"payload"), &mut BytesMut::new());
+        }
+        drop(staged.drain());
+        staged.shrink();
+        assert_eq!(staged.memory(), MOST_IDLE * size_of::<Piece>());
+    }
+}

@@ -6,7 +6,7 @@ use crate::replica::{LinkState, UpstreamReport};
 use crate::sink::Sink;
 use crate::wire;
 
-use super::{Flavour, Replication};
+use super::{Flavour, OneField, Replication};
 
 /// What INFO and ROLE tell of a node that follows another.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +69,7 @@ impl Follower<'_> {
         let applied = upstream.held.map_or(1, |held| held.offset.get());
         let received = upstream.received.map_or(applied, |received| received.get());
         let heard = upstream.last_heard.filter(|_| is_up);
-        write!(f, "master_host:{host}\r\nmaster_port:{port}\r\n")?;
+        write!(f, "master_host:{}\r\nmaster_port:{port}\r\n", OneField(host))?;
         write!(f, "master_link_status:{}\r\n", if is_up { "up" } else { "down" })?;
         write!(f, "master_last_io_seconds_ago:{}\r\n", Seconds(heard))?;
         write!(f, "master_sync_in_progress:{}\r\n", u8::from(upstream.state == LinkState::Syncing))?;
@@ -197,6 +197,15 @@ mod tests {
         assert!(text.contains(more), "{text}");
     }
 
+    /// A client names the primary, by any text.
+    #[test]
+    fn the_name_of_the_primary_is_one_line() {
+        let upstream = upstream(LinkState::InStep);
+        let told = Follower { host: "h\r\nmaster_link_status:down\u{6}", ..follower(&upstream) };
+        let text = lines(told, Flavour::Redis);
+        assert!(text.starts_with("master_host:hmaster_link_status:down\r\nmaster_port:6379\r\n"), "{text}");
+    }
+
     #[test]
     fn a_transfer_tells_how_far_it_is() {
         let upstream = upstream(LinkState::Syncing);
@@ -211,7 +220,7 @@ mod tests {
         let told = Follower { transfer: Some(transfer(None)), ..follower(&upstream) };
         let text = lines(told, Flavour::Redis);
         assert!(
-            text.contains("total_bytes:0\r\nmaster_sync_read_bytes:250\r\nmaster_sync_left_bytes:-250\r\n")
+            text.contains("total_bytes:0\r\nmaster_sync_read_bytes:250\r\nmaster_sync_left_bytes:-250\r\nmaster_sync_perc:0.00\r\n")
         );
         assert!(text.contains(
             "master_link_status:down\r\nmaster_last_io_seconds_ago:-1\r\nmaster_sync_in_progress:1"

@@ -189,7 +189,7 @@ impl Display for Slave<'_> {
     }
 }
 
-/// A peer's own text without what could end the field or the line: nobody forges another's figures.
+/// A text of somebody else's without what could end the field or the line: nobody forges another's figures.
 struct OneField<'a>(&'a str);
 
 impl Display for OneField<'_> {

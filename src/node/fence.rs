@@ -85,6 +85,7 @@ impl Node {
     ///
     /// [`FenceError`].
     pub fn fence(&mut self, fence: Fence, now: Timestamp) -> Result<FenceOutcome, FenceError> {
+        let now = self.clamped(now);
         let Fence { id, offset, timeout, tag } = fence;
         if !self.primary.may_reach(id, offset) {
             return Err(FenceError::OtherHistory { id, offset });

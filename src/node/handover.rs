@@ -56,6 +56,7 @@ impl Node {
     ///
     /// [`HandoverError`].
     pub fn begin_handover(&mut self, handover: Handover, now: Timestamp) -> Result<(), HandoverError> {
+        let now = self.clamped(now);
         match self.primary.role() {
             Role::Leading => {}
             Role::HandingOver => return Err(HandoverError::UnderWay),

@@ -192,6 +192,7 @@ impl Node {
         now: Timestamp,
     ) -> Result<(), ZeroPeriod> {
         config.check()?;
+        let now = self.clamped(now);
         let carried = self.carried();
         self.leave_upstream();
         let has_own = if self.primary.role().is_following() {
@@ -241,6 +242,7 @@ impl Node {
     ///
     /// [`FollowError`].
     pub fn handle_connected(&mut self, link: LinkKey, now: Timestamp) -> Result<(), FollowError> {
+        let now = self.clamped(now);
         self.followed(link)?.handle_connected(link, now)
     }
 
@@ -250,6 +252,7 @@ impl Node {
     ///
     /// [`FollowError`].
     pub fn handle_heard(&mut self, link: LinkKey, now: Timestamp) -> Result<(), FollowError> {
+        let now = self.clamped(now);
         self.followed(link)?.handle_heard(link, now)
     }
 
@@ -259,6 +262,7 @@ impl Node {
     ///
     /// [`FollowError`].
     pub fn handle_asked(&mut self, link: LinkKey, now: Timestamp) -> Result<(), FollowError> {
+        let now = self.clamped(now);
         self.followed(link)?.handle_asked(link, now)
     }
 
@@ -274,6 +278,7 @@ impl Node {
         id: Option<ReplicationId>,
         now: Timestamp,
     ) -> Result<(), FollowError> {
+        let now = self.clamped(now);
         self.followed(link)?.handle_resumed(link, id, now)?;
         let current = self.primary.id();
         let id = id.unwrap_or(current);
@@ -296,6 +301,7 @@ impl Node {
         point: ResumePoint,
         now: Timestamp,
     ) -> Result<(), FollowError> {
+        let now = self.clamped(now);
         self.followed(link)?.handle_full(link, point, now)?;
         self.note_divergence(link);
         Ok(())
@@ -307,6 +313,7 @@ impl Node {
     ///
     /// [`FollowError`].
     pub fn handle_snapshot_end(&mut self, link: LinkKey, now: Timestamp) -> Result<(), FollowError> {
+        let now = self.clamped(now);
         self.followed(link)?.handle_snapshot_end(link, now)
     }
 
@@ -316,6 +323,7 @@ impl Node {
     ///
     /// [`FollowError`].
     pub fn handle_received(&mut self, link: LinkKey, bytes: u64, now: Timestamp) -> Result<(), FollowError> {
+        let now = self.clamped(now);
         self.followed(link)?.handle_received(link, bytes, now)
     }
 
@@ -325,12 +333,14 @@ impl Node {
     ///
     /// [`FollowError`].
     pub fn handle_unreadable(&mut self, link: LinkKey, now: Timestamp) -> Result<(), FollowError> {
+        let now = self.clamped(now);
         self.followed(link)?.handle_unreadable(link, now)
     }
 
     /// As [`Replica::handle_disconnected`].
     pub fn handle_disconnected(&mut self, link: LinkKey, now: Timestamp) {
         self.closing.take_if(|(closing, _)| *closing == link);
+        let now = self.clamped(now);
         if let Some(replica) = &mut self.replica {
             replica.handle_disconnected(link, now);
         }
@@ -344,6 +354,7 @@ impl Node {
     ///
     /// [`FollowError`].
     pub fn handle_replacing(&mut self, link: LinkKey, now: Timestamp) -> Result<(), FollowError> {
+        let now = self.clamped(now);
         self.followed(link)?.handle_replacing(link, now)?;
         self.primary.begin_to_replace(now);
         self.own = None;
@@ -357,6 +368,7 @@ impl Node {
     ///
     /// [`FollowError`].
     pub fn handle_loaded(&mut self, link: LinkKey, now: Timestamp) -> Result<(), FollowError> {
+        let now = self.clamped(now);
         let replica = self.followed(link)?;
         replica.handle_loaded(link, now)?;
         if let Some(held) = replica.held() {
@@ -374,6 +386,7 @@ impl Node {
     ///
     /// [`FollowError`].
     pub fn handle_load_failed(&mut self, link: LinkKey, now: Timestamp) -> Result<(), FollowError> {
+        let now = self.clamped(now);
         self.followed(link)?.handle_load_failed(link, now)?;
         self.note_step();
         Ok(())
@@ -391,6 +404,7 @@ impl Node {
         unit: &Bytes,
         now: Timestamp,
     ) -> Result<Offset, FollowError> {
+        let now = self.clamped(now);
         let end = self.followed(link)?.handle_applied(link, unit, now)?;
         self.primary.relay(unit, now);
         self.reach_fences();
@@ -446,6 +460,7 @@ impl Node {
 
     /// Does what has become due. Afterwards [`Node::poll_timeout`] is later than `now`.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        let now = self.clamped(now);
         self.fences.handle_timeout(&self.nobody, now);
         if let Some(replica) = &mut self.replica {
             replica.handle_timeout(now);
@@ -467,11 +482,13 @@ impl Node {
             replica.check_invariants();
             let in_step = self.primary.role() == Role::Following { in_step: true };
             assert_eq!(replica.is_in_step(), in_step, "both sides know whether the stream comes");
-            assert!(
-                replica.held().is_none_or(|held| Some(held) == self.primary.held()),
-                "what is applied is passed on"
-            );
+            assert_eq!(replica.held(), self.primary.held(), "what is applied is passed on");
         }
+    }
+
+    /// The latest time that any part was told: for all of them a clock that goes back stands still.
+    fn clamped(&mut self, now: Timestamp) -> Timestamp {
+        self.primary.clamped(now)
     }
 
     fn followed(&mut self, link: LinkKey) -> Result<&mut Replica, FollowError> {
@@ -483,11 +500,12 @@ impl Node {
     }
 
     fn carried(&self) -> Carried {
-        let held = self.primary.held();
-        match &self.replica {
-            Some(replica) => Carried { held, ..replica.carried() },
-            None => Carried { held, fsynced: self.primary.local_fsynced(), is_spoiled: false },
-        }
+        let leading = || Carried {
+            held: self.primary.held(),
+            fsynced: self.primary.local_fsynced(),
+            is_spoiled: false,
+        };
+        self.replica.as_ref().map_or_else(leading, Replica::carried)
     }
 
     fn leave_upstream(&mut self) {

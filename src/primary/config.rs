@@ -226,3 +226,22 @@ impl Config {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the primary puts into the stream itself is a unit like any other.
+    #[test]
+    fn an_own_payload_may_be_as_large_as_a_unit() {
+        let mut config = Config { ack_request: Some(Bytes::from_static(b"ack")), ..Config::default() };
+        config.heartbeat = Some(Heartbeat { payload: Bytes::from_static(b"beat"), period: Duration::MAX });
+        config.max_unit = 4;
+        assert_eq!(config.check(), Ok(()));
+        config.max_unit = 3;
+        let setting = "heartbeat";
+        assert_eq!(config.check(), Err(ConfigError::PayloadTooLarge { setting, bytes: 4, max_unit: 3 }));
+        config.heartbeat = None;
+        assert_eq!(config.check(), Ok(()));
+    }
+}

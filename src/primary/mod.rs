@@ -411,6 +411,12 @@ impl Primary {
         self.counters = Counters::default();
     }
 
+    /// The latest time that was told, this one included.
+    pub(crate) fn clamped(&mut self, now: Timestamp) -> Timestamp {
+        self.advance_clock(now);
+        self.now
+    }
+
     /// A clock that goes back stands still.
     #[inline]
     fn advance_clock(&mut self, now: Timestamp) {

@@ -286,11 +286,11 @@ impl Primary {
         }
     }
 
-    /// When the next replica that is held back may be given a snapshot. Without a free transfer, the end of one
+    /// When the first replica may be given a snapshot, where none may now. Without a free transfer, the end of one
     /// comes first.
     fn next_return(&self) -> Option<Timestamp> {
         let held_back = self.replicas.iter().filter_map(|(_, replica)| replica.held_back_until().flatten());
-        held_back.filter(|until| *until > self.now && self.free_transfers() > 0).min()
+        held_back.min().filter(|_| self.free_transfers() > 0)
     }
 
     /// How many replicas more may be given a snapshot.

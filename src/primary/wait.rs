@@ -64,6 +64,10 @@ impl Primary {
     /// The host's own disk holds the stream up to `upto`; `None` once it does not sync any more. It is never
     /// inferred: bytes may be in the stream that no file ever holds.
     ///
+    /// A write that nobody wants the stream of ([`Written::end`](crate::Written::end) is `None`) moves no offset, so what
+    /// was told before would vouch for it. A host whose clients wait for its disk tells `None` with such a write, and the
+    /// end again once all is synced.
+    ///
     /// # Errors
     ///
     /// [`LocalFsyncError`].

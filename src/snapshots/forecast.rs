@@ -237,7 +237,19 @@ mod tests {
             judge(EIGHT_SECONDS, Some(200 * MB), 100 * MB, limit(900 * MB, Some((200 * MB, seconds))))
         };
         assert_eq!(judge(12), None);
-        assert_eq!(judge(11).unwrap().needed, Some(limit(900 * MB, Some((200 * MB, 12)))));
+        let forecast = judge(11).unwrap();
+        assert_eq!(forecast.needed, Some(limit(900 * MB, Some((200 * MB, 12)))));
+        let advice = "bytes would wait for the replica; allow the soft output limit of 200000000 bytes to be \
+            exceeded for 12 s";
+        assert!(forecast.to_string().ends_with(advice), "{forecast}");
+    }
+
+    /// Above 200 MB for 6.25 s, and as long again.
+    #[test]
+    fn a_soft_limit_that_just_suffices_is_not_rounded_up() {
+        let soft = SoftLimit { bytes: 200 * MB, lasting: Duration::from_millis(12_500) };
+        let limit = OutputLimit { hard: None, soft: Some(soft) };
+        assert_eq!(judge(Duration::from_millis(8250), Some(200 * MB), 100 * MB, limit), None);
     }
 
     #[test]

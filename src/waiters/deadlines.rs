@@ -116,3 +116,101 @@ impl Deadlines {
 
 /// As many timeouts at a time cost next to nothing.
 const LANES: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+    use core::time::Duration;
+
+    use super::*;
+    use crate::acks::Level;
+    use crate::key::Tag;
+    use crate::offset::Offset;
+
+    const PENDING: Pending = Pending {
+        target: Offset::ZERO,
+        replicas: 1,
+        level: Level::Applied,
+        local: false,
+        awaits_disk: false,
+        has_deadline: true,
+    };
+
+    fn millis(count: u64) -> Timestamp {
+        Timestamp::from_origin(Duration::from_millis(count))
+    }
+
+    /// Waiters of these deadlines, in the order of arrival.
+    fn waiting(deadlines: impl IntoIterator<Item = u64>) -> (Deadlines, Table, Vec<Ticket>) {
+        let (mut all, mut table) = (Deadlines::default(), Table::default());
+        let insert = |deadline| {
+            let (_, ticket) = table.insert(Tag(deadline), PENDING);
+            all.insert(millis(deadline), ticket);
+            ticket
+        };
+        let tickets = deadlines.into_iter().map(insert).collect();
+        all.check_invariants(&table);
+        (all, table, tickets)
+    }
+
+    fn leave(all: &mut Deadlines, table: &mut Table, ticket: Ticket) {
+        table.take_pending(ticket).unwrap();
+        all.forget_one();
+        all.tidy(table);
+        all.check_invariants(table);
+    }
+
+    fn kept(all: &Deadlines) -> usize {
+        all.lanes.iter().map(VecDeque::len).sum::<usize>() + all.others.len()
+    }
+
+    /// More runs than there are lanes.
+    #[test]
+    fn whatever_the_order_they_come_in_they_are_due_in_theirs() {
+        let (mut all, mut table, _) = waiting((0..200).rev().chain(200..300));
+        assert!(all.others.len() > 100, "most fit no lane");
+        let mut due = Vec::new();
+        while let Some(first) = all.first() {
+            let (ticket, _) = all.pop(first, &table).unwrap();
+            table.take_pending(ticket).unwrap();
+            all.tidy(&table);
+            all.check_invariants(&table);
+            due.push(first);
+        }
+        assert_eq!(due, (0..300).map(millis).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_run_needs_no_search() {
+        let (all, ..) = waiting(0..100);
+        assert_eq!(all.others.len(), 0);
+        assert_eq!(all.lanes.iter().filter(|lane| !lane.is_empty()).count(), 1);
+    }
+
+    /// Else each who leaves would cost a look at all. Those who leave are never the first of theirs.
+    fn assert_dead_ones_stay_until_they_are_the_half(deadlines: Vec<u64>, in_order_of_leaving: &[usize]) {
+        let (mut all, mut table, tickets) = waiting(deadlines);
+        let total = tickets.len();
+        for (left, index) in (1..).zip(in_order_of_leaving) {
+            leave(&mut all, &mut table, tickets[*index]);
+            if total > 2 * (total - left) + SLACK {
+                assert_eq!(kept(&all), total - left);
+                return;
+            }
+            assert_eq!(kept(&all), total, "{left} have left");
+        }
+        panic!("they are kept for ever");
+    }
+
+    #[test]
+    fn dead_entries_of_a_run_stay_until_they_are_the_half() {
+        let latest_first: Vec<_> = (0..108).rev().collect();
+        assert_dead_ones_stay_until_they_are_the_half((0..108).collect(), &latest_first);
+    }
+
+    #[test]
+    fn dead_entries_out_of_order_stay_until_they_are_the_half() {
+        let latest_first: Vec<_> = (LANES..112).collect();
+        assert_dead_ones_stay_until_they_are_the_half((0..112).rev().collect(), &latest_first);
+    }
+}

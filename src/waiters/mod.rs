@@ -545,6 +545,17 @@ mod tests {
         assert!(node.waiters.is_empty());
     }
 
+    #[test]
+    fn who_is_told_of_an_end_is_somebody_until_then() {
+        let mut node = Node::new(1);
+        node.pending(wait_for(10, 1));
+        assert!(!node.waiters.is_empty());
+        node.ack(0, 10, 0);
+        assert!(!node.waiters.is_empty());
+        assert_eq!(node.ended().len(), 1);
+        assert!(node.waiters.is_empty());
+    }
+
     /// R166: in a transaction or a script nobody blocks.
     #[test]
     fn who_may_not_block_gets_the_counts_of_this_moment() {

@@ -194,3 +194,62 @@ const KEPT_ENTRIES: usize = 256;
 
 /// More counts among waiters than these are rare: one, two, a majority, all.
 const KEPT_EMPTY: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first so many tickets.
+    fn tickets(count: u64) -> impl Iterator<Item = Ticket> {
+        (0..count).map(|arrival| Ticket::new(arrival, 0))
+    }
+
+    fn filled(count: u64) -> Queue {
+        let mut queue = Queue::default();
+        tickets(count).for_each(|ticket| queue.insert(Offset::ZERO, ticket));
+        queue
+    }
+
+    /// Else each who leaves would cost a look at all.
+    #[test]
+    fn dead_entries_stay_until_they_are_the_half() {
+        let mut queue = filled(100 + SLACK as u64);
+        let still_there = |left: u64| move |ticket| tickets(left).all(|gone| gone != ticket);
+        for left in 1..=50 + SLACK as u64 {
+            queue.forget_one(still_there(left));
+            assert_eq!(queue.entries.len(), 100 + SLACK, "{left} have left");
+        }
+        queue.forget_one(still_there(51 + SLACK as u64));
+        assert_eq!((queue.entries.len(), queue.live), (49, 49));
+    }
+
+    #[test]
+    fn memory_that_is_mostly_unused_is_given_up() {
+        let mut queue = filled(1000);
+        queue.take_up_to(Offset::ZERO, |_| true);
+        tickets(50).for_each(|ticket| queue.insert(Offset::ZERO, ticket));
+        queue.shrink();
+        assert!((100..200).contains(&queue.entries.capacity()), "{}", queue.entries.capacity());
+    }
+
+    #[test]
+    fn room_for_few_is_kept() {
+        let mut queue = Queue { entries: VecDeque::with_capacity(KEPT_ENTRIES), live: 0 };
+        queue.shrink();
+        assert_eq!(queue.entries.capacity(), KEPT_ENTRIES);
+    }
+
+    /// A count of replicas that nobody waits for any more costs nothing.
+    #[test]
+    fn few_empty_queues_are_kept() {
+        let mut queues = Queues::default();
+        for (replicas, ticket) in (1..=20).zip(tickets(20)) {
+            queues.insert(replicas, Offset::ZERO, ticket);
+        }
+        queues.for_each_reached(|_| Some(Offset::ZERO), |queue, last| queue.take_up_to(last, |_| true));
+        assert_eq!((queues.by_replicas.len(), queues.empty.len()), (KEPT_EMPTY, KEPT_EMPTY));
+        queues.insert(20, Offset::ZERO, Ticket::new(20, 0));
+        queues.for_each_reached(|_| Some(Offset::ZERO), |_, _| ());
+        assert_eq!(queues.empty.len(), KEPT_EMPTY - 1, "one is in use");
+    }
+}

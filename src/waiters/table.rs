@@ -51,6 +51,13 @@ pub(super) struct Ticket {
     slot: u32,
 }
 
+#[cfg(test)]
+impl Ticket {
+    pub(super) const fn new(arrival: u64, slot: u32) -> Self {
+        Self { arrival, slot }
+    }
+}
+
 impl Table {
     /// How many there are, pending or ended.
     pub(super) const fn len(&self) -> usize {
@@ -61,9 +68,9 @@ impl Table {
         self.pending
     }
 
-    pub(super) const fn is_full(&self, max: usize) -> bool {
+    pub(super) fn is_full(&self, max: usize) -> bool {
         let nameable = u32::MAX as usize;
-        self.len() >= if max < nameable { max } else { nameable }
+        self.len() >= max.min(nameable)
     }
 
     #[inline]
@@ -198,3 +205,41 @@ impl Slot {
 
 /// So few who have left are not worth a look at all.
 pub(super) const SLACK: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::waiters::WaitEnded;
+
+    const END: WaitEnd = WaitEnd { acked: 0, local: false, how: WaitEnded::Cancelled };
+
+    /// So many whose ends are to be told.
+    fn ended(count: u64) -> (Table, Vec<Ticket>) {
+        let mut table = Table::default();
+        let pending = Pending {
+            target: Offset::ZERO,
+            replicas: 1,
+            level: Level::Applied,
+            local: false,
+            awaits_disk: false,
+            has_deadline: false,
+        };
+        let tickets: Vec<_> = (0..count).map(|tag| table.insert(Tag(tag), pending).1).collect();
+        tickets.iter().for_each(|ticket| table.end(*ticket, END));
+        (table, tickets)
+    }
+
+    /// Else each who is cancelled would cost a look at all.
+    #[test]
+    fn who_left_stays_on_the_list_of_ends_until_those_are_the_half() {
+        let (mut table, tickets) = ended(100 + SLACK as u64);
+        let (leaving, last) = (&tickets[..50 + SLACK], tickets[50 + SLACK]);
+        for ticket in leaving {
+            assert!(table.take_ended(*ticket).is_some());
+            assert_eq!(table.ended.len(), 100 + SLACK);
+        }
+        assert!(table.take_ended(last).is_some());
+        assert_eq!(table.ended.len(), 49);
+        table.check_invariants();
+    }
+}

@@ -454,7 +454,7 @@ mod tests {
         }
     }
 
-    /// R182.
+    /// B48, R182.
     #[test]
     fn an_address_has_at_most_255_bytes() {
         let (text, mut peer) = (vec![b'1'; 256], peer());

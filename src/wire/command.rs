@@ -480,7 +480,7 @@ mod tests {
         }
     }
 
-    /// R145: in front of a command, a line end takes its own bytes and no more.
+    /// d55598988, CVE-2026-27623, B22, R145: in front of a command, a line end takes its own bytes and no more.
     #[test]
     fn an_empty_line_or_array_is_an_empty_command_of_its_own_bytes() {
         for empty in [&b"\n"[..], b"\r\n", b"  \r\n", b"*0\r\n"] {
@@ -493,6 +493,7 @@ mod tests {
         }
     }
 
+    /// valkey#2872: a bare LF was taken for CRLF.
     #[test]
     fn malformed_input_is_its_own_error() {
         use ProtocolError as E;

@@ -366,6 +366,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_step_has_the_name_of_its_command() {
+        let names = [Step::Ping, Step::Auth, Step::Introduction, Step::Psync].map(|step| format!("{step}"));
+        assert_eq!(names, ["PING", "AUTH", "REPLCONF", "PSYNC"]);
+    }
+
+    #[test]
+    fn an_answer_that_has_not_come_whole_is_kept() {
+        let (mut handshake, mut out) = introduced(Introduction::default());
+        assert_eq!(handshake.next(&mut &b"+PON"[..], wanted(9), &mut out), Ok(None));
+        assert_eq!((handshake.buffered(), &out[..]), (4, &b""[..]));
+    }
+
     /// R201 to R203.
     #[test]
     fn the_answer_is_a_snapshot_or_the_stream() {
@@ -411,7 +424,7 @@ mod tests {
         assert_eq!(read, Err(HandshakeError::NoAnswer { step: Step::Ping, text: r"\x16\x03\x01".into() }));
     }
 
-    /// B4: memory is bounded before and after the handshake.
+    /// Bound B4: memory is bounded before and after the handshake.
     #[test]
     fn a_line_without_an_end_is_not_kept() {
         let (mut handshake, mut out) = introduced(Introduction::default());

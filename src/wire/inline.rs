@@ -101,7 +101,7 @@ const fn is_blank(byte: u8) -> bool {
 
 fn hex_pair(high: u8, low: u8) -> Option<u8> {
     let digit = |character| char::from(character).to_digit(16);
-    u8::try_from(digit(high)? << 4 | digit(low)?).ok()
+    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
 fn split_first(bytes: &[u8]) -> Option<(u8, &[u8])> {

@@ -193,6 +193,8 @@ mod tests {
         assert_eq!(limits.replica, OutputLimit { hard: Some(1 << 30), soft: soft(256 << 20, 300) });
         assert_eq!(limits.normal, OutputLimit { hard: Some(5000), soft: None });
         assert_eq!(limits.pubsub, ClientLimits::default().pubsub);
+        limits.set("slave 7 7 7").unwrap();
+        assert_eq!(limits.replica, OutputLimit { hard: Some(7), soft: soft(7, 7) });
         limits.set("slave 0 7 0").unwrap();
         assert_eq!(
             limits.replica,

@@ -37,3 +37,22 @@ impl LineReader {
 
 /// Answers of a handshake and the headers of snapshots are far shorter.
 pub(super) const MAX_LINE: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    #[test]
+    fn a_line_may_be_so_long_and_no_longer_however_it_comes() {
+        let line = [vec![b'x'; MAX_LINE - 2], b"\r\n".to_vec()].concat();
+        let mut reader = LineReader::default();
+        assert_eq!(reader.next(&mut &line[..]), Ok(Some(line[..MAX_LINE - 2].to_vec())));
+        assert_eq!(reader.next(&mut &line[..1000]), Ok(None));
+        assert_eq!(reader.buffered(), 1000);
+        assert_eq!(reader.next(&mut &line[1000..]), Ok(Some(line[..MAX_LINE - 2].to_vec())));
+        assert_eq!(reader.buffered(), 0);
+        assert_eq!(reader.next(&mut &[b"x", &line[..]].concat()[..]), Err(LineTooLong));
+    }
+}

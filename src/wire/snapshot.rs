@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(read(&[b'$'; 5000], &[99]), Err(SnapshotReadError::TooLong));
     }
 
-    /// B30: an announced length takes no memory.
+    /// An announced length takes no memory.
     #[test]
     fn an_absurd_length_is_only_a_number() {
         let (len, image, _) = read(b"$9000000000000000000\r\nabc", &[99]).unwrap();

@@ -232,6 +232,18 @@ mod tests {
         assert_eq!(reader.next(&mut &set[..]), Err(StreamError::TransactionTooLong { max: 100 }));
     }
 
+    #[test]
+    fn a_transaction_may_be_as_long_as_a_command() {
+        let stream = [command(&["MULTI"]), command(&["SET", "key", "value"]), command(&["EXEC"])].concat();
+        let read = |max_command| {
+            let mut reader = UnitReader::new(CommandLimits { max_command, ..CommandLimits::default() });
+            reader.next(&mut &stream[..]).map(|unit| unit.map(|unit| unit.bytes.len()))
+        };
+        assert_eq!(read(stream.len()), Ok(Some(stream.len())));
+        let max = stream.len() - 1;
+        assert_eq!(read(max), Err(StreamError::TransactionTooLong { max }));
+    }
+
     const LINES: &[&[u8]] = &[b"", b"\n", b"\r\n"];
     const PARTS: &[&[&str]] =
         &[&["MULTI"], &["EXEC"], &["SET", "a", "1"], &["PING"], &["REPLCONF", "GETACK", "*"], &["*", "\r\n"]];

@@ -164,14 +164,18 @@ impl Model {
         let start = self.position(self.backlog.start());
         self.adopted.retain(|(at, _)| *at >= start);
         for (at, payload) in self.adopted.iter().filter(|(at, _)| *at < self.written.len()) {
-            let cursor = self.backlog.cursor(self.offset(*at)).expect("it is kept");
+            // A cursor that goes lets go of a piece of the surplus, and maybe of a payload in it.
+            let Ok(cursor) = self.backlog.cursor(self.offset(*at)) else {
+                assert!(self.offset(*at) < self.backlog.start(), "it is kept");
+                continue;
+            };
             let lent = self.backlog.read(&cursor).to_bytes(usize::MAX);
             assert_eq!((lent.as_ptr(), lent.len()), (payload.as_ptr(), payload.len()));
             self.backlog.release(cursor);
         }
     }
 
-    /// B2: without a cursor that needs more, no more than the capacity and one chunk or payload is kept.
+    /// Bound B2: without a cursor that needs more, no more than the capacity and one chunk or payload is kept.
     fn check_memory(&self) {
         if self.cursors.is_empty() && !self.backlog.has_surplus() && self.staged.is_empty() {
             let chunk = (self.backlog.capacity() / 16).clamp(64, 64 << 10);

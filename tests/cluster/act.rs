@@ -1,5 +1,6 @@
 //! What is done to a cluster, one thing at a time.
 
+use bytes::Bytes;
 use headwater::{Sink as _, WriteRefused, wire};
 
 use crate::fault::Fault;
@@ -41,8 +42,13 @@ impl World {
                 self.fence(host, writer);
             }
             3 | 8 | 9 => self.cancel_fence(host),
-            4 => self.wait(host),
+            4 => {
+                let leader = self.draw_leader();
+                self.wait(leader);
+                self.cancel_wait(host);
+            }
             5 => self.write(host),
+            12..=14 => self.write_and_wait(),
             _ => {
                 let leader = self.draw_leader();
                 if !self.is_stalled(leader) {
@@ -54,29 +60,51 @@ impl World {
         self.drain(host);
     }
 
-    /// S9: it is let in by a leader only.
+    fn write_and_wait(&mut self) {
+        let leader = self.draw_leader();
+        if !self.is_stalled(leader) {
+            self.write(leader);
+            self.wait(leader);
+            self.drain(leader);
+        }
+    }
+
+    /// S9: it is let in by a leader only, and by one that has enough good replicas.
     pub(crate) fn write(&mut self, host: usize) {
         self.drain(host); // it may have been told whether it may
         let len = self.draw_len();
         let (unit, commands) = self.draw_unit(len);
-        let (now, may_write) = (self.timestamp(), self.hosts[host].leads());
+        let now = self.timestamp(host);
+        let (leads, is_open) = (self.hosts[host].leads(), self.is_gate_open(host));
         let Host { node, state, .. } = &mut self.hosts[host];
         let before = *state;
         let written = node.primary().write(now, |put| {
-            put.put(&unit);
+            if unit.len() < SHARED {
+                put.put(&unit);
+            } else {
+                put.put_shared(unit);
+            }
             *state = before.after(&commands);
         });
         let after = *state;
         match written {
-            Ok(_) => {
-                assert!(may_write, "S9: node {host} has let in a unit that it can't");
+            Ok(written) => {
+                assert!(leads, "S9: node {host} has let in a unit that it can't");
+                assert!(is_open, "S9: node {host} lets a unit in, and has too few good replicas");
                 self.truth.make(before, after);
+                if written.end.is_none() {
+                    self.forget_disk(host);
+                }
             }
             Err(refused) => {
                 assert_eq!(before, after, "S9: what is refused is not applied");
-                let is_full = matches!(refused, WriteRefused::StreamFull(_));
-                assert!(is_full || !may_write, "S9: node {host} refuses a write: {refused}");
-                self.journal.count(if is_full { Fault::StreamFull } else { Fault::WriteRefused });
+                let (fault, is_right) = match refused {
+                    WriteRefused::StreamFull(_) => (Fault::StreamFull, leads),
+                    WriteRefused::NotEnough(_) => (Fault::GateClosed, leads && !is_open),
+                    _ => (Fault::WriteRefused, !leads),
+                };
+                assert!(is_right, "S9: node {host} refuses a write: {refused}");
+                self.journal.count(fault);
             }
         }
     }
@@ -85,25 +113,28 @@ impl World {
         if self.rng.within(0..=599) == 0 && self.strikes(Fault::UnitTooLarge, 100) {
             return MAX_UNIT + 1;
         }
+        if self.options.shares && self.strikes(Fault::UnitShared, 2) {
+            return SHARED;
+        }
         let most = if self.is_calm { 200 } else { self.options.largest_write };
-        self.rng.scaled(1..=most).min(MAX_UNIT - 200)
+        self.rng.scaled(0..=most)
     }
 
     /// A command or a transaction as it is sent, and as it is applied.
-    fn draw_unit(&mut self, len: usize) -> (Vec<u8>, Vec<u8>) {
+    fn draw_unit(&mut self, len: usize) -> (Bytes, Vec<u8>) {
         self.drawn += 1;
         let number = self.drawn.to_string();
         let mut commands = Vec::new();
         let is_transaction = self.rng.chance(20);
         wire::put_command(&mut commands, &[b"SET", number.as_bytes(), &self.rng.bytes(len)]);
         if !is_transaction {
-            return (commands.clone(), commands);
+            return (commands.clone().into(), commands);
         }
         wire::put_command(&mut commands, &["INCR", &number]);
         let mut unit = b"*1\r\n$5\r\nMULTI\r\n".to_vec();
         unit.extend_from_slice(&commands);
         unit.extend_from_slice(b"*1\r\n$4\r\nEXEC\r\n");
-        (unit, commands)
+        (unit.into(), commands)
     }
 
     fn change_roles(&mut self) {
@@ -117,6 +148,10 @@ impl World {
                     self.journal.count(Fault::TwoLeaders);
                 }
                 self.promote(host);
+                if self.strikes(Fault::PromotedTogether, 10) {
+                    let other = self.draw_neighbour(host);
+                    self.promote(other);
+                }
             }
             2..=4 => {
                 let leader = self.draw_leader();
@@ -129,6 +164,8 @@ impl World {
                 let target = self.draw_other(host);
                 self.count_follow(host, target);
                 self.follow(host, target);
+                // Nobody has agreed to that.
+                self.hosts[host].asks_to_hand_over = self.rng.chance(5);
             }
         }
         self.drain(host);
@@ -136,11 +173,19 @@ impl World {
 
     fn count_follow(&mut self, host: usize, target: usize) {
         self.journal.count(Fault::Followed);
-        let target = &self.hosts[target];
-        if target.account.follows {
-            let loops = target.target == Some(host);
-            self.journal.count(if loops { Fault::Loop } else { Fault::Chain });
+        if self.hosts[target].account.follows {
+            self.journal.count(match self.way_up(target, host) {
+                None => Fault::Chain,
+                Some(1) => Fault::Loop,
+                Some(_) => Fault::LongLoop,
+            });
         }
+    }
+
+    /// How many links there are from one node up to another.
+    fn way_up(&self, from: usize, to: usize) -> Option<usize> {
+        let up = |host: &usize| self.hosts[*host].target.filter(|_| self.hosts[*host].account.follows);
+        std::iter::successors(Some(from), up).take(self.hosts.len()).position(|host| host == to)
     }
 
     /// Mostly a node that leads.
@@ -149,6 +194,11 @@ impl World {
         if leader != host && self.rng.chance(70) {
             return leader;
         }
+        self.draw_neighbour(host)
+    }
+
+    /// Any but this one.
+    pub(crate) fn draw_neighbour(&mut self, host: usize) -> usize {
         (host + self.rng.within(1..=self.hosts.len() - 1)) % self.hosts.len()
     }
 
@@ -161,3 +211,6 @@ impl World {
 
 /// Milliseconds between writes once faults have stopped.
 const CALM_PAUSE: usize = 1000;
+
+/// From this length on a unit is adopted, not copied.
+const SHARED: usize = 16 << 10;

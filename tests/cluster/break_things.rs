@@ -1,13 +1,20 @@
+use std::time::Duration;
+
 use crate::config;
 use crate::fault::Fault;
+use crate::job::Job;
 use crate::options::Options;
 use crate::world::World;
 
 impl World {
     pub(crate) fn break_something(&mut self) {
         let host = self.rng.within(0..=self.hosts.len() - 1);
-        match self.rng.within(0..=13) {
+        match self.rng.within(0..=19) {
             0..=4 => self.cut_a_link(),
+            14 | 15 => self.disturb_clock(host),
+            16 => self.meet_stranger(host),
+            17 | 18 => self.say_something_wrong(),
+            19 => self.clog_some(),
             5 => self.part(host),
             6 => self.part_one_way(host),
             7 => self.slow_a_link(),
@@ -22,7 +29,7 @@ impl World {
         }
     }
 
-    fn draw_link(&mut self) -> Option<usize> {
+    pub(crate) fn draw_link(&mut self) -> Option<usize> {
         let numbers: Vec<usize> = self.network.connections.keys().copied().collect();
         (!numbers.is_empty()).then(|| self.rng.pick(&numbers))
     }
@@ -48,6 +55,21 @@ impl World {
     fn part(&mut self, host: usize) {
         self.journal.count(Fault::Partition);
         let until = self.now + self.rng.scaled_millis(10..=90_000);
+        self.cut_off(host, until);
+    }
+
+    /// Some lose the others one after the other, and come back in another order.
+    fn clog_some(&mut self) {
+        self.journal.count(Fault::CloggedInTurn);
+        for host in 0..self.hosts.len() {
+            if self.rng.chance(50) {
+                let until = self.now + self.rng.millis(3000..=20_000);
+                self.later(host, 0..=3000, Job::CutOff(until));
+            }
+        }
+    }
+
+    pub(crate) fn cut_off(&mut self, host: usize, until: Duration) {
         self.note(format_args!("{host} is cut off until {until:?}"));
         for other in 0..self.hosts.len() {
             self.network.block(host, other, until);
@@ -82,12 +104,13 @@ impl World {
         let options = Options {
             backlog: drawn.backlog,
             pinned: drawn.pinned,
-            hard_limit: drawn.hard_limit,
+            output_limit: drawn.output_limit,
+            min_replicas: drawn.min_replicas,
             heartbeat: drawn.heartbeat,
             max_transfers: drawn.max_transfers,
             ..self.options.clone()
         };
-        let now = self.timestamp();
+        let now = self.timestamp(host);
         let primary = self.hosts[host].node.primary();
         primary.reconfigure(config::of_primary(&options), now).expect("the configuration can work");
         self.drain(host);

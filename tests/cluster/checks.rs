@@ -10,10 +10,13 @@ impl World {
     pub(crate) fn check(&mut self, host: usize) {
         self.hosts[host].node.check_invariants();
         self.check_place(host);
-        let report = self.hosts[host].node.report(self.timestamp());
+        let report = self.hosts[host].report();
         self.check_previous(host, report.previous);
         self.check_end(host, report.id);
         self.check_fences(host, report.id);
+        let catches_up = self.catches_up(host);
+        self.check_waits(host, report.waiters, catches_up);
+        self.check_transfers(host, catches_up);
         self.check_successor(host, &report.replicas);
         self.check_silence(host);
         self.check_links(host);
@@ -21,6 +24,12 @@ impl World {
         self.check_staleness(host);
         let Host { node, account, .. } = &self.hosts[host];
         assert_eq!(node.is_following(), account.follows, "node {host} has the role that it was given");
+    }
+
+    /// Who was stalled, or whose clock jumped, catches up with its timers in one step.
+    fn catches_up(&self, host: usize) -> bool {
+        let Host { node, clock, .. } = &self.hosts[host];
+        self.is_stalled(host) || node.poll_timeout().is_some_and(|at| at <= clock.latest())
     }
 
     /// S2, S6: the place that a node claims is that of its data.
@@ -88,12 +97,10 @@ impl World {
     /// Each fence ends at its deadline at the latest, and as soon as its place is applied, or can't be any more.
     fn check_fences(&self, host: usize, id: ReplicationId) {
         let Host { node, fences, .. } = &self.hosts[host];
-        // Who was stalled catches up with its timers in one step.
-        let catches_up =
-            self.is_stalled(host) || node.poll_timeout().is_some_and(|at| at <= self.timestamp());
+        let catches_up = self.catches_up(host);
         let end = node.held().map(|held| held.offset);
         for reader in fences.values() {
-            let is_late = reader.deadline.is_some_and(|deadline| deadline < self.now) && !catches_up;
+            let is_late = self.hosts[host].is_past(reader.deadline) && !catches_up;
             assert!(!is_late, "node {host} lets {reader:?} wait for ever");
             assert_eq!(reader.fence.id, id, "node {host} lets {reader:?} wait for what may never come");
             assert!(
@@ -123,8 +130,8 @@ impl World {
 
     /// What has come and is not applied is half a unit, and no more.
     fn check_staleness(&self, host: usize) {
-        let now = self.timestamp();
-        let Host { node, .. } = &self.hosts[host];
+        let Host { node, clock, .. } = &self.hosts[host];
+        let now = clock.latest();
         let Some(upstream) = node.upstream(now).filter(|upstream| upstream.state == LinkState::InStep) else {
             return;
         };

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use headwater::{Backoff, Config, Heartbeat, OutputLimit, PinBudget, ReplicaConfig, wire};
+use headwater::{Backoff, Config, Heartbeat, PinBudget, ReplicaConfig, wire};
 
 use crate::options::{MAX_UNIT, Options};
 use crate::rng::Rng;
@@ -9,7 +9,8 @@ pub(crate) fn of_primary(options: &Options) -> Config {
     let mut config = Config::default();
     config.backlog_capacity = options.backlog;
     config.backlog_ttl = options.backlog_ttl;
-    config.output_limit = OutputLimit { hard: options.hard_limit, soft: None };
+    config.output_limit = options.output_limit;
+    config.min_replicas = options.min_replicas;
     config.resume_pins = PinBudget { bytes: options.pinned, lasting: Duration::from_secs(60) };
     config.heartbeat = options.heartbeat.map(|period| Heartbeat { payload: wire::heartbeat(), period });
     config.ack_request = options.asks_for_acks.then(wire::get_ack);

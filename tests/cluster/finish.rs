@@ -2,23 +2,29 @@
 
 use std::time::Duration;
 
+use headwater::SoftLimit;
+
 use crate::config::BACKOFF_CAP;
 use crate::world::World;
 
 impl World {
     /// S11, L4, L7: all are in step at last, and stay so.
     pub(crate) fn finish(&mut self) {
-        self.calm_down();
-        let by = self.now + self.patience();
-        while !self.all_agree() {
-            assert!(self.now <= by, "S11, L7: not all are in step by {by:?}: {}", self.describe());
-            self.step();
-        }
+        self.reach_agreement();
         self.stay_in_step();
         self.next_action = Duration::MAX; // so that what is on its way arrives
         let by = self.now + Duration::from_secs(60);
         while !self.all_agree() {
             assert!(self.now <= by, "S11: not all are in step again: {}", self.describe());
+            self.step();
+        }
+    }
+
+    pub(crate) fn reach_agreement(&mut self) {
+        self.calm_down();
+        let by = self.now + self.patience();
+        while !self.all_agree() {
+            assert!(self.now <= by, "S11, L7: not all are in step by {by:?}: {}", self.describe());
             self.step();
         }
     }
@@ -29,6 +35,8 @@ impl World {
         self.network.heal(Duration::from_millis(self.options.latency as u64));
         for host in 0..self.hosts.len() {
             self.hosts[host].stalled_until = self.now;
+            self.hosts[host].clock.thaw();
+            self.loosen(host);
             self.cancel_handover(host);
             self.resume_writing(host);
             self.drain(host);
@@ -42,6 +50,21 @@ impl World {
             placed.push(host);
             self.drain(host);
         }
+        self.dismiss_hopeless(leader);
+        self.drain(leader);
+    }
+
+    /// With limits below a write, or more good replicas needed than there are, nobody would come into step.
+    fn loosen(&mut self, host: usize) {
+        let now = self.timestamp(host);
+        let primary = self.hosts[host].node.primary();
+        let mut config = primary.config().clone();
+        let limit = &mut config.output_limit;
+        limit.hard = limit.hard.map(|hard| hard.max(800));
+        limit.soft = limit.soft.map(|soft| SoftLimit { bytes: soft.bytes.max(500), ..soft });
+        let gate = &mut config.min_replicas;
+        (gate.to_write, gate.max_lag) = (gate.to_write.min(1), gate.max_lag.max(Duration::from_secs(5)));
+        primary.reconfigure(config, now).expect("the configuration can work");
     }
 
     /// Three times what an attempt may take, for each that stands in a row.
@@ -54,8 +77,9 @@ impl World {
         let first = &self.hosts[0];
         let held = first.node.held();
         held.is_some()
+            && self.hosts.iter().all(|host| host.waits.is_empty())
             && self.hosts.iter().all(|host| {
-                let upstream = host.node.upstream(self.timestamp());
+                let upstream = host.node.upstream(host.clock.latest());
                 let in_step = upstream.is_none_or(|upstream| upstream.state == headwater::LinkState::InStep);
                 in_step && host.node.held() == held && host.state == first.state
             })
@@ -81,9 +105,8 @@ impl World {
     }
 
     fn describe(&self) -> String {
-        let now = self.timestamp();
         let hosts = self.hosts.iter().enumerate().map(|(number, host)| {
-            let state = host.node.upstream(now).map(|upstream| upstream.state);
+            let state = host.node.upstream(host.clock.latest()).map(|upstream| upstream.state);
             format!(
                 "\n{number} follows {:?}: {state:?}, {:?}, {:?}",
                 host.target,

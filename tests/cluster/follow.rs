@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use headwater::wire::{
-    self, CommandLimits, CommandReader, Inbound, Introduction, Link, LinkError, StreamUnit,
-};
+use headwater::wire::{self, CommandLimits, Inbound, Introduction, Link, LinkError, StreamUnit};
 use headwater::{LinkKey, Offset, Peer, Tag, UpstreamEvent};
 
 use crate::config;
@@ -34,14 +32,19 @@ impl World {
             let successor = &self.hosts[target];
             (target, successor.life, successor.account.loads)
         });
-        let (now, config) = (self.timestamp(), config::of_replica(&self.options, &mut self.rng));
+        let (now, config) = (self.timestamp(host), config::of_replica(&self.options, &mut self.rng));
         let node = &mut self.hosts[host].node;
         let (id, end) = (node.report(now).id, node.primary().end());
+        let is_counted = node.held().is_some();
         node.follow(config, successor_held, now).expect("the configuration can work");
         self.hosts[host].target = Some(target);
+        self.hosts[host].asks_to_hand_over = false;
+        if self.hosts[host].loading.is_some() {
+            self.journal.count(Fault::ChangedWhileLoading);
+        }
         let account = &mut self.hosts[host].account;
         if !account.follows {
-            account.own = (end > account.led_from).then_some(Own { id, successor });
+            account.own = (end > account.led_from).then_some(Own { id, successor, is_counted });
             (account.told, account.hands_over_at) = (None, None);
         } else if let Some(own) = &mut account.own {
             own.successor = successor;
@@ -56,8 +59,9 @@ impl World {
             .connections
             .values()
             .filter(|connection| connection.hosts == [other, host] && connection.follower.is_some());
+        let ends = ends.filter(|connection| !connection.lied);
         let replica = ends.filter_map(|connection| connection.upstream.as_ref()?.replica).next_back()?;
-        let report = self.hosts[host].node.report(self.timestamp());
+        let report = self.hosts[host].report();
         report.replicas.iter().find(|attached| attached.replica == replica)?.acked
     }
 
@@ -87,6 +91,8 @@ impl World {
         }
         (account.own, account.told) = (None, None);
         self.journal.count(Fault::Resumed);
+        self.note_reached(host);
+        self.note_synced(host);
     }
 
     fn send_up(&mut self, host: usize, link: LinkKey, put: impl FnOnce(&mut Vec<u8>)) {
@@ -97,7 +103,7 @@ impl World {
         self.push_up(number, &out);
     }
 
-    fn push_up(&mut self, number: usize, bytes: &[u8]) {
+    pub(crate) fn push_up(&mut self, number: usize, bytes: &[u8]) {
         self.journal.output(bytes);
         if let Some(connection) = self.network.connections.get_mut(&number) {
             connection.up.push(bytes, self.now);
@@ -124,8 +130,10 @@ impl World {
             return self.jobs.add(until, Errand { host, life, job: Job::Connected(link) });
         }
         self.hosts[host].connecting = None;
-        let now = self.timestamp();
-        self.hosts[host].node.handle_connected(link, now).expect("it was told to connect");
+        let now = self.timestamp(host);
+        if self.hosts[host].node.handle_connected(link, now).is_err() {
+            return; // it was given up, and the host has yet to be told
+        }
         self.ask_where_parted(host, target);
         self.open(host, target, link);
     }
@@ -133,24 +141,15 @@ impl World {
     fn open(&mut self, host: usize, target: usize, key: LinkKey) {
         let mut introduction = Introduction::default();
         introduction.port = 7000 + u16::try_from(host).expect("there are few");
+        introduction.failover = std::mem::take(&mut self.hosts[host].asks_to_hand_over);
         let mut out = Vec::new();
         let link = Link::new(key, introduction, CommandLimits::default(), &mut out);
         let follower = FollowerEnd { link, inbox: Vec::new(), image: Vec::new(), is_loading: false };
-        let upstream = UpstreamEnd {
-            peer: Peer::new(Tag(host as u64), "127.0.0.1"),
-            replica: None,
-            reader: CommandReader::new(CommandLimits::default()),
-            is_blocked: false,
-        };
+        let upstream = UpstreamEnd::new(Peer::new(Tag(host as u64), "127.0.0.1"));
         let latency = Duration::from_millis(self.options.latency as u64);
         let pipe = || Pipe::new(latency, self.options.window);
-        let number = self.network.open(Connection {
-            follower: Some(follower),
-            upstream: Some(upstream),
-            hosts: [host, target],
-            up: pipe(),
-            down: pipe(),
-        });
+        let hosts = [host, target];
+        let number = self.network.open(Connection::new(Some(follower), upstream, hosts, [pipe(), pipe()]));
         self.push_up(number, &out);
     }
 
@@ -198,9 +197,9 @@ impl World {
     }
 
     fn read_one(&mut self, number: usize) -> Option<(usize, LinkKey, Came)> {
-        let now = self.timestamp();
+        let host = self.network.connections.get(&number)?.hosts[0];
+        let now = self.timestamp(host);
         let connection = self.network.connections.get_mut(&number)?;
-        let host = connection.hosts[0];
         let FollowerEnd { link, inbox, image, is_loading: false } = connection.follower.as_mut()? else {
             return None;
         };
@@ -227,7 +226,7 @@ impl World {
 
     /// S5: what comes is a whole unit, which makes what a leader made.
     fn apply(&mut self, host: usize, link: LinkKey, unit: &StreamUnit) -> bool {
-        let now = self.timestamp();
+        let now = self.timestamp(host);
         let Host { node, state, .. } = &mut self.hosts[host];
         if node.handle_applied(link, &unit.bytes, now).is_err() {
             return false;
@@ -238,14 +237,16 @@ impl World {
         }
         assert!(self.truth.is_made(*state), "S5: node {host} has applied what nobody wrote there");
         self.check_place(host);
+        self.note_reached(host);
         true
     }
 
     fn begin_load(&mut self, number: usize, host: usize, link: LinkKey) {
         let connection = self.network.connections.get_mut(&number).expect("it is read from");
         let end = connection.follower.as_mut().expect("it is read from");
-        let state = image::decode(&std::mem::take(&mut end.image));
+        let image = std::mem::take(&mut end.image);
         end.is_loading = true;
+        let Some(state) = image::decode(&image) else { return self.fail_load(host, link) };
         self.hosts[host].loading = Some((link, state));
         let fails = self.strikes(Fault::LoadFailed, 15);
         let job = if fails { Job::LoadFailed(link) } else { Job::Loaded(link) };
@@ -253,7 +254,7 @@ impl World {
     }
 
     pub(crate) fn load(&mut self, host: usize, link: LinkKey) {
-        let now = self.timestamp();
+        let now = self.timestamp(host);
         let loaded = self.hosts[host].node.handle_loaded(link, now);
         let loading = self.hosts[host].loading.take_if(|(loading, _)| *loading == link);
         let (Ok(()), Some((_, state))) = (loaded, loading) else {
@@ -265,8 +266,10 @@ impl World {
         account.loads += 1;
         account.loaded_by = Some(link);
         (account.last_end, account.last_held) = (None, None);
-        self.hosts[host].state = state;
+        (self.hosts[host].state, self.hosts[host].synced) = (state, None);
         self.journal.count(Fault::FullSync);
+        self.note_reached(host);
+        self.note_synced(host);
         if let Some(number) = self.connection_of_link(host, link) {
             let connection = self.network.connections.get_mut(&number).expect("it was found");
             connection.follower.as_mut().expect("it has this end").is_loading = false;
@@ -276,7 +279,7 @@ impl World {
 
     pub(crate) fn fail_load(&mut self, host: usize, link: LinkKey) {
         self.hosts[host].loading.take_if(|(loading, _)| *loading == link);
-        let now = self.timestamp();
+        let now = self.timestamp(host);
         let _ = self.hosts[host].node.handle_load_failed(link, now);
         if let Some(number) = self.connection_of_link(host, link) {
             self.close_follower(number);
@@ -288,7 +291,8 @@ impl World {
         let Some(connection) = self.network.connections.get_mut(&number) else { return };
         let Some(end) = connection.follower.take() else { return };
         connection.up.finish(self.now + connection.up.latency);
-        let (host, now) = (connection.hosts[0], self.timestamp());
+        let host = connection.hosts[0];
+        let now = self.timestamp(host);
         self.hosts[host].node.handle_disconnected(end.link.key(), now);
     }
 }

@@ -8,7 +8,7 @@ use crate::world::World;
 
 impl World {
     pub(crate) fn begin_handover(&mut self, host: usize) {
-        let now = self.timestamp();
+        let now = self.timestamp(host);
         let replicas = self.hosts[host].node.report(now).replicas;
         let named = self.rng.chance(70) && !replicas.is_empty();
         let to = named.then(|| replicas[self.rng.within(0..=replicas.len() - 1)].replica);
@@ -33,7 +33,7 @@ impl World {
         let number = self.connection_of_replica(host, replica);
         let connection = &self.network.connections[&number];
         let target = connection.hosts[0];
-        if connection.follower.is_some() {
+        if connection.follower.is_some() && !connection.lied {
             let [leader, follower] = [host, target].map(|host| &self.hosts[host]);
             assert_eq!(leader.state, follower.state, "{host} hands over to {target}, which lacks something");
             assert_eq!(leader.node.held(), follower.node.held(), "{host} hands over to {target}");
@@ -47,8 +47,12 @@ impl World {
             return self.cancel_handover(host);
         }
         self.journal.count(Fault::HandoverDone);
-        self.promote(target);
+        let by_wire = self.rng.chance(50);
+        if !by_wire {
+            self.promote(target);
+        }
         self.follow(host, target);
+        self.hosts[host].asks_to_hand_over = by_wire;
     }
 
     pub(crate) fn cancel_handover(&mut self, host: usize) {
@@ -60,7 +64,7 @@ impl World {
 
     pub(crate) fn promote(&mut self, host: usize) {
         self.note(format_args!("{host} is promoted"));
-        let (fresh, now) = (self.draw_id(), self.timestamp());
+        let (fresh, now) = (self.draw_id(), self.timestamp(host));
         let node = &mut self.hosts[host].node;
         node.promote(fresh, now).expect("the id was never used");
         let end = node.primary().end();

@@ -20,13 +20,16 @@ pub(crate) fn put(out: &mut Vec<u8>, state: State, len: usize, framing: Framing)
     }
 }
 
-/// S3: what is loaded is an image, and a whole one.
-pub(crate) fn decode(image: &[u8]) -> State {
+/// S3: what is loaded is an image, and a whole one; or nothing at all, which nobody can load.
+pub(crate) fn decode(image: &[u8]) -> Option<State> {
+    if image.is_empty() {
+        return None;
+    }
     let (state, rest) = image.split_first_chunk().expect("S3: an image has a head");
     let state = State(u64::from_le_bytes(*state));
     let len = rest.len().checked_sub(8).expect("S3: an image tells how long it is");
     assert!(image == encode(state, len), "S3: the image is whole");
-    state
+    Some(state)
 }
 
 fn encode(State(state): State, len: usize) -> Vec<u8> {

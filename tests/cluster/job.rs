@@ -3,6 +3,8 @@ use std::time::Duration;
 
 use headwater::{LinkKey, ReplicaKey, SnapshotKey};
 
+use crate::disk::Syncing;
+
 /// What a host does later.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Job {
@@ -13,8 +15,14 @@ pub(crate) enum Job {
     LoadFailed(LinkKey),
     SnapshotReady(SnapshotKey),
     SnapshotFailed(SnapshotKey),
+    /// More of the image can be written.
+    SendPiece(ReplicaKey),
     /// The image has been written.
     SnapshotSent(ReplicaKey),
+    Sync,
+    Synced(Syncing),
+    /// Nothing gets to it or from it until then.
+    CutOff(Duration),
     SupplyId,
     Follow(usize),
     /// A replica has everything: it leads, and this node follows it.
@@ -26,7 +34,7 @@ pub(crate) enum Job {
 
 impl Job {
     pub(crate) const fn changes_roles(self) -> bool {
-        matches!(self, Self::Follow(_) | Self::HandOver(_) | Self::CancelHandover)
+        matches!(self, Self::Follow(_) | Self::HandOver(_) | Self::CancelHandover | Self::CutOff(_))
     }
 }
 

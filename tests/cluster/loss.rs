@@ -12,7 +12,7 @@ use crate::world::World;
 impl World {
     /// The one that is followed tells where its history parted from this one, if it knows.
     pub(crate) fn ask_where_parted(&mut self, host: usize, target: usize) {
-        let previous = self.hosts[target].node.report(self.timestamp()).previous;
+        let previous = self.hosts[target].report().previous;
         let Host { life, account, .. } = &self.hosts[target];
         let as_it_is = (target, *life, account.loads);
         let Host { node, account, .. } = &mut self.hosts[host];
@@ -68,7 +68,7 @@ impl World {
             let Host { life: now, account, .. } = &self.hosts[successor];
             (life, loads) == (*now, account.loads) && self.hosts[host].target == Some(successor)
         });
-        if !is_sound {
+        if !is_sound || !own.is_counted {
             return;
         }
         let (told_by, lost) =

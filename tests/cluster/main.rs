@@ -9,11 +9,14 @@
 //! | --- | --- |
 //! | S2, S6 | who claims the same place in the same history holds the same data |
 //! | S5 | data changes only by whole units of a leader's, or by a whole snapshot |
-//! | S9 | nobody writes while it follows, or hands over |
+//! | S7, L1, L2 | no wait is told of more nodes, or disks, than have its write; each ends once, in time, and with its node's role |
+//! | S8 | nobody is dropped as a liar but who lied |
+//! | S9 | nobody writes while it follows, hands over, or has too few good replicas |
 //! | S12 | offsets don't go back under one id, and end in silence |
 //! | fences | each ends once, in time, and as applied only where it is |
 //! | handovers | who is to take over has everything |
 //! | divergence | who loses what it wrote is told, and told no less than the truth |
+//! | L4 | no transfer stands still for longer than the timeout |
 //! | S11, L4, L7 | all are in step at last, soon, and stay so without a snapshot |
 //! | D1 | the same seed, the same outputs |
 //!
@@ -24,18 +27,27 @@
 //! ```
 //!
 //! To read it start with `world.rs`, the loop. `options.rs` and `fault.rs` tell what differs between runs, `act.rs` and
-//! `break_things.rs` what is done to a cluster; `serve.rs` and `follow.rs` are the two halves of a host; `truth.rs` knows what is so,
+//! `break_things.rs` what is done to a cluster, `strangers.rs` and `deceit.rs` who speaks the wire and means no good;
+//! `serve.rs` and `follow.rs` are the two halves of a host, `transfer.rs`, `disk.rs`, `waits.rs` and `gate.rs` parts of them; `truth.rs` knows what is so,
 //! and `checks.rs` compares with it.
 
 mod act;
 mod break_things;
 mod checks;
+#[path = "../sim/host/clock.rs"]
+mod clock;
+mod clocks;
 mod config;
+mod deceit;
+mod disk;
+#[path = "../sim/draw.rs"]
+mod draw;
 mod fault;
 #[path = "../sim/faults.rs"]
 mod faults;
 mod finish;
 mod follow;
+mod gate;
 mod handover;
 mod host;
 mod image;
@@ -54,7 +66,10 @@ mod rng;
 #[path = "../sim/seeds.rs"]
 mod seeds;
 mod serve;
+mod strangers;
+mod transfer;
 mod truth;
+mod waits;
 mod world;
 
 /// Each run ends with all in step.

@@ -2,10 +2,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::Duration;
 
-use headwater::wire::{CommandReader, Link};
-use headwater::{Peer, ReplicaKey};
+use headwater::wire::{CommandLimits, CommandReader, Link};
+use headwater::{Peer, ReplicaKey, Timestamp};
 
 use crate::rng::Rng;
+use crate::transfer::Transfer;
+use crate::truth::State;
 
 /// All connections, and who can't reach whom.
 #[derive(Debug, Default)]
@@ -25,6 +27,11 @@ pub(crate) struct Connection {
     pub(crate) hosts: [usize; 2],
     pub(crate) up: Pipe,
     pub(crate) down: Pipe,
+    /// What the follower's data was, and that of its disk, when it last had this link.
+    pub(crate) reached: Option<State>,
+    pub(crate) synced: Option<State>,
+    /// An ack went over it that the follower did not make.
+    pub(crate) lied: bool,
 }
 
 #[derive(Debug)]
@@ -43,6 +50,9 @@ pub(crate) struct UpstreamEnd {
     pub(crate) reader: CommandReader,
     /// It has more to write than the connection takes.
     pub(crate) is_blocked: bool,
+    pub(crate) transfer: Option<Transfer>,
+    /// When it was last heard of, once it is online.
+    pub(crate) online_heard: Option<Timestamp>,
 }
 
 /// Bytes on their way in one direction.
@@ -61,6 +71,29 @@ pub(crate) enum Way {
     /// To the upstream.
     Up,
     Down,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        follower: Option<FollowerEnd>,
+        upstream: UpstreamEnd,
+        hosts: [usize; 2],
+        [up, down]: [Pipe; 2],
+    ) -> Self {
+        let upstream = Some(upstream);
+        Self { follower, upstream, hosts, up, down, reached: None, synced: None, lied: false }
+    }
+
+    pub(crate) fn is_attached(&self) -> bool {
+        self.upstream.as_ref().is_some_and(|end| end.replica.is_some())
+    }
+}
+
+impl UpstreamEnd {
+    pub(crate) fn new(peer: Peer) -> Self {
+        let reader = CommandReader::new(CommandLimits::default());
+        Self { peer, replica: None, reader, is_blocked: false, transfer: None, online_heard: None }
+    }
 }
 
 impl Network {
@@ -82,6 +115,9 @@ impl Network {
     pub(crate) fn heal(&mut self, latency: Duration) {
         self.blocked.clear();
         for connection in self.connections.values_mut() {
+            if connection.follower.is_none() {
+                connection.up.finish(Duration::ZERO);
+            }
             (connection.up.latency, connection.down.latency) = (latency, latency);
         }
     }

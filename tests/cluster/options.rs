@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use headwater::{Framing, Offset};
+use headwater::{Framing, MinReplicas, Offset, OutputLimit, SoftLimit};
 
 use crate::rng::Rng;
 
@@ -11,7 +11,8 @@ pub(crate) struct Options {
     pub(crate) backlog: usize,
     pub(crate) backlog_ttl: Option<Duration>,
     pub(crate) pinned: u64,
-    pub(crate) hard_limit: Option<u64>,
+    pub(crate) output_limit: OutputLimit,
+    pub(crate) min_replicas: MinReplicas,
     pub(crate) heartbeat: Option<Duration>,
     pub(crate) asks_for_acks: bool,
     pub(crate) replica_timeout: Duration,
@@ -30,6 +31,10 @@ pub(crate) struct Options {
     /// What a connection takes before it blocks.
     pub(crate) window: usize,
     pub(crate) largest_write: usize,
+    /// Some units are so large that they are not copied.
+    pub(crate) shares: bool,
+    /// Of a hundred requests.
+    pub(crate) deceit: usize,
     /// Of a hundred actions.
     pub(crate) faults: usize,
     pub(crate) roles: usize,
@@ -44,10 +49,11 @@ impl Options {
         let distance = rng.pick(&[20_000, 100_000, 1_000_000]);
         Self {
             nodes: rng.within(2..=7),
-            backlog: rng.scaled(32..=1 << 18),
+            backlog: rng.scaled(16..=1 << 18),
             backlog_ttl: rng.pick(&[None, Some(3), Some(30), Some(3600)]).map(Duration::from_secs),
             pinned: rng.pick(&[0, 0, 2000, 1 << 20]),
-            hard_limit: rng.pick(&[None, Some(800), Some(5_000), Some(100_000)]),
+            output_limit: draw_limit(rng),
+            min_replicas: draw_gate(rng),
             heartbeat: rng.pick(&[None, Some(1), Some(3), Some(10)]).map(Duration::from_secs),
             asks_for_acks: rng.chance(60),
             replica_timeout: Duration::from_secs(rng.pick(&[5, 10, 60])),
@@ -63,7 +69,9 @@ impl Options {
             latency: rng.pick(&[1, 10, 100]),
             supply: rng.pick(&[0, 10, 4000]),
             window: rng.pick(&[500, 1 << 14, 1 << 20]),
-            largest_write: rng.pick(&[40, 300, if near_the_end { MAX_UNIT } else { 2000 }]),
+            largest_write: rng.pick(&[40, 300, if near_the_end { 8000 } else { 2000 }]),
+            shares: !near_the_end && rng.chance(30),
+            deceit: rng.pick(&[0, 0, 10]),
             faults: rng.within(1..=10),
             roles: rng.within(1..=8),
             pause: rng.pick(&[20, 100, 600]),
@@ -77,4 +85,17 @@ impl Options {
 }
 
 /// Bytes in one unit.
-pub(crate) const MAX_UNIT: usize = 8192;
+pub(crate) const MAX_UNIT: usize = 20_000;
+
+/// None, a sensible one, or next to nothing.
+fn draw_limit(rng: &mut Rng) -> OutputLimit {
+    let hard = rng.pick(&[None, Some(1), Some(800), Some(5_000), Some(100_000)]);
+    let soft = rng.pick(&[None, Some((1, 0)), Some((300, 100)), Some((3000, 5000))]);
+    let soft = soft.map(|(bytes, millis)| SoftLimit { bytes, lasting: Duration::from_millis(millis) });
+    OutputLimit { hard, soft: soft.filter(|soft| hard.is_none_or(|hard| soft.bytes <= hard)) }
+}
+
+fn draw_gate(rng: &mut Rng) -> MinReplicas {
+    let max_lag = Duration::from_millis(rng.pick(&[0, 300, 2000, 2000, 10_000, 10_000]));
+    MinReplicas { to_write: rng.pick(&[0, 0, 0, 1, 1, 2]), max_lag }
+}

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use headwater::{Fence, FenceEnd, FenceOutcome, Tag, Timeout, WaiterKey};
 
 use crate::fault::Fault;
@@ -13,14 +11,11 @@ impl World {
         let (Some(held), state) = (node.held(), *state) else { return };
         let timeout = self.draw_timeout();
         let fence = Fence { id: held.id, offset: held.offset, timeout, tag: Tag(self.drawn) };
-        let now = self.timestamp();
+        let now = self.timestamp(host);
         match self.hosts[host].node.fence(fence, now) {
             Ok(FenceOutcome::Ended(end)) => self.judge_fence(host, fence, state, end),
             Ok(FenceOutcome::Pending(waiter)) => {
-                let deadline = match timeout {
-                    Timeout::After(span) => Some(self.now + span),
-                    _ => None,
-                };
+                let deadline = self.hosts[host].deadline(timeout, now);
                 let known = self.hosts[host].fences.insert(waiter, Reader { fence, state, deadline });
                 assert!(known.is_none(), "one reader, one name");
             }
@@ -29,7 +24,7 @@ impl World {
         }
     }
 
-    fn draw_timeout(&mut self) -> Timeout {
+    pub(crate) fn draw_timeout(&mut self) -> Timeout {
         match self.rng.within(0..=9) {
             0 => Timeout::Immediate,
             1..=4 => Timeout::Never,
@@ -41,7 +36,7 @@ impl World {
     pub(crate) fn end_fence(&mut self, host: usize, waiter: WaiterKey, end: FenceEnd) {
         let ended = self.hosts[host].fences.remove(&waiter);
         let Reader { fence, state, deadline } = ended.expect("a fence ends once");
-        let is_due = deadline.is_some_and(|deadline| deadline <= self.now);
+        let is_due = self.hosts[host].may_be_over(deadline);
         assert!(
             end != FenceEnd::TimedOut || is_due,
             "node {host} ends a fence at {:?}, before {deadline:?}",
@@ -68,20 +63,5 @@ impl World {
         self.journal.count(fault);
         let has_it = self.truth.includes(self.hosts[host].state, state);
         assert!(end != FenceEnd::Applied || has_it, "node {host} does not hold what {fence:?} waits for");
-    }
-
-    /// Somebody waits for replicas, so that they are asked for acks.
-    pub(crate) fn wait(&mut self, host: usize) {
-        let now = self.timestamp();
-        let primary = self.hosts[host].node.primary();
-        let wait = headwater::Wait {
-            target: primary.end(),
-            replicas: 1,
-            level: headwater::Level::Applied,
-            local: false,
-            timeout: Timeout::After(Duration::from_secs(1)),
-            tag: Tag(0),
-        };
-        let _ = primary.wait(wait, now);
     }
 }

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use headwater::Start;
 
+use crate::disk::has_disk;
 use crate::fault::Fault;
 use crate::host::{Host, Saved};
 use crate::job::Job;
@@ -21,14 +22,17 @@ impl World {
         let saved = self.draw_saved(host);
         let (start, fault) = self.draw_start(saved);
         self.journal.count(fault);
-        let node = self.new_node(start);
+        let (node, clock) = self.new_node(start);
         let life = self.hosts[host].life + 1;
         let images = std::mem::take(&mut self.hosts[host].saved);
-        self.hosts[host] = Host::new(node, saved, life);
+        self.hosts[host] = Host::new(node, clock, saved, life);
         self.hosts[host].saved = images;
         self.note(format_args!("{host} has crashed, and starts as {start:?} with {saved:?}"));
         let down = self.rng.scaled_millis(1..=20_000);
         self.stall(host, down);
+        if has_disk(host) {
+            self.later(host, 0..=1000, Job::Sync);
+        }
         if self.hosts[host].account.follows || self.rng.chance(30) {
             let target = self.draw_other(host);
             self.later(host, 0..=3000, Job::Follow(target));

@@ -1,12 +1,12 @@
 //! The half of a host that is followed.
 
-use headwater::wire::{self, Replconf};
-use headwater::{Answer, Detach, DropReason, Event, Image, ReplicaKey, Sent, SnapshotKey};
+use headwater::wire::{self, Psync, Replconf};
+use headwater::{Answer, Detach, DropReason, Event, Image, OverLimit, ReplicaKey, Sent, SnapshotKey, Wanted};
 
 use crate::fault::Fault;
-use crate::image;
 use crate::job::Job;
 use crate::network::{UpstreamEnd, Writer};
+use crate::waits::Seen;
 use crate::world::World;
 
 impl World {
@@ -20,13 +20,9 @@ impl World {
             }
             Event::SnapshotWanted { all_take_end_mark, .. } => self.begin_snapshot(host, all_take_end_mark),
             Event::SendSnapshot { replica, cut, framing } => {
-                let state = self.hosts[host].images[&cut.snapshot];
-                let mut out = Vec::new();
-                wire::put_full_resync(&mut out, &cut);
-                image::put(&mut out, state, self.options.image, framing);
-                self.push_down(host, replica, &out);
-                self.later(host, 0..=self.options.latency, Job::SnapshotSent(replica));
+                self.begin_transfer(host, replica, cut, framing);
             }
+            Event::WaitEnded { waiter, end } => self.end_wait(host, waiter, end),
             Event::SnapshotOver { snapshot } => drop(self.hosts[host].images.remove(&snapshot)),
             Event::KeepAlive(replica) => {
                 let mut out = Vec::new();
@@ -35,8 +31,8 @@ impl World {
             }
             Event::Send(replica) => self.write_stream(host, replica),
             Event::Dropped { replica, reason } => {
-                self.count_drop(reason);
                 let number = self.connection_of_replica(host, replica);
+                self.count_drop(number, reason);
                 self.close_upstream(number, None);
             }
             Event::HistoryChanged { .. } => self.journal.count(Fault::Renamed),
@@ -44,21 +40,27 @@ impl World {
         }
     }
 
-    fn count_drop(&mut self, reason: DropReason) {
-        match reason {
-            DropReason::Silent { .. } => self.journal.count(Fault::DropSilent),
-            DropReason::OverLimit(_) => self.journal.count(Fault::DropOverLimit),
-            DropReason::HistoryChanged => self.journal.count(Fault::DropHistoryChanged),
-            DropReason::SnapshotFailed | DropReason::SnapshotTimedOut { .. } => {}
-            // S8: in a cluster of honest nodes nobody claims what it was never sent.
-            reason => assert!(matches!(reason, DropReason::TransferStalled { .. }), "S8: {reason}"),
-        }
+    fn count_drop(&mut self, number: usize, reason: DropReason) {
+        let lied = self.network.connections[&number].lied;
+        self.journal.count(match reason {
+            DropReason::Silent { .. } => Fault::DropSilent,
+            DropReason::OverLimit(OverLimit::Soft { .. }) => Fault::DropOverSoftLimit,
+            DropReason::OverLimit(_) => Fault::DropOverLimit,
+            DropReason::HistoryChanged => Fault::DropHistoryChanged,
+            DropReason::SnapshotFailed | DropReason::SnapshotTimedOut { .. } => Fault::DropSnapshotFailed,
+            DropReason::TransferStalled { .. } => Fault::DropStalled,
+            DropReason::AckBeyondLent { .. } | DropReason::FsyncedBeyondApplied { .. } => {
+                assert!(lied, "S8: connection {number} has told nothing but the truth: {reason}");
+                Fault::DropLiar
+            }
+            reason => panic!("{reason} is news"),
+        });
     }
 
     fn begin_snapshot(&mut self, host: usize, all_take_end_mark: bool) {
         let framing = if all_take_end_mark { self.options.framing } else { headwater::Framing::Sized };
         let image = Image { framing, replayable: self.rng.chance(50), size: None };
-        let now = self.timestamp();
+        let now = self.timestamp(host);
         let state = self.hosts[host].state;
         let cut = match self.hosts[host].node.primary().begin_snapshot(image, now) {
             Ok(cut) => cut,
@@ -72,18 +74,13 @@ impl World {
     }
 
     pub(crate) fn ready_snapshot(&mut self, host: usize, snapshot: SnapshotKey) {
-        let now = self.timestamp();
+        let now = self.timestamp(host);
         let _ = self.hosts[host].node.primary().handle_snapshot_ready(snapshot, now);
     }
 
     pub(crate) fn fail_snapshot(&mut self, host: usize, snapshot: SnapshotKey) {
-        let now = self.timestamp();
+        let now = self.timestamp(host);
         let _ = self.hosts[host].node.primary().handle_snapshot_failed(snapshot, now);
-    }
-
-    pub(crate) fn finish_snapshot(&mut self, host: usize, replica: ReplicaKey) {
-        let now = self.timestamp();
-        let _ = self.hosts[host].node.primary().handle_snapshot_sent(replica, now);
     }
 
     /// S10: nothing is told of one that is gone.
@@ -92,7 +89,13 @@ impl World {
             .unwrap_or_else(|| panic!("S10: {host} speaks of {replica}, which is gone"))
     }
 
-    fn find_replica(&self, host: usize, replica: ReplicaKey) -> Option<usize> {
+    /// The connection's end, if the host still has it.
+    pub(crate) fn upstream_end(&mut self, host: usize, replica: ReplicaKey) -> Option<&mut UpstreamEnd> {
+        let number = self.find_replica(host, replica)?;
+        self.network.connections.get_mut(&number)?.upstream.as_mut()
+    }
+
+    pub(crate) fn find_replica(&self, host: usize, replica: ReplicaKey) -> Option<usize> {
         let mut connections = self.network.connections.iter();
         let found = connections.find(|(_, connection)| {
             connection.hosts[1] == host
@@ -106,7 +109,7 @@ impl World {
         self.answer(number, bytes);
     }
 
-    fn answer(&mut self, number: usize, bytes: &[u8]) {
+    pub(crate) fn answer(&mut self, number: usize, bytes: &[u8]) {
         self.journal.output(bytes);
         let connection = self.network.connections.get_mut(&number).expect("it was found");
         connection.down.push(bytes, self.now);
@@ -114,7 +117,7 @@ impl World {
 
     fn write_stream(&mut self, host: usize, replica: ReplicaKey) {
         let number = self.connection_of_replica(host, replica);
-        let now = self.timestamp();
+        let now = self.timestamp(host);
         let connection = self.network.connections.get_mut(&number).expect("it was found");
         let mut written = Vec::new();
         let mut writer = Writer { pipe: &mut connection.down, now: self.now, written: &mut written };
@@ -174,22 +177,35 @@ impl World {
     }
 
     fn serve_one(&mut self, number: usize, args: &[&[u8]]) -> Option<()> {
-        let now = self.timestamp();
+        let host = self.network.connections.get(&number)?.hosts[1];
+        let now = self.timestamp(host);
+        let latest = self.hosts[host].clock.latest();
         let connection = self.network.connections.get_mut(&number)?;
-        let node = &mut self.hosts[connection.hosts[1]].node;
+        let node = &mut self.hosts[host].node;
         let end = connection.upstream.as_mut()?;
         let mut out = Vec::new();
         match (args, end.replica) {
-            ([], Some(replica)) => node.primary().handle_alive(replica, now).ok()?,
+            ([], Some(replica)) => {
+                end.online_heard = end.online_heard.and(Some(latest));
+                node.primary().handle_alive(replica, now).ok()?;
+            }
             ([b"PING"], None) => out.extend_from_slice(b"+PONG\r\n"),
             ([b"REPLCONF", options @ ..], _) => match wire::replconf(options, &mut end.peer).ok()? {
                 Replconf::Ok => wire::put_ok(&mut out),
-                Replconf::Ack(ack) => node.primary().handle_ack(end.replica?, ack, now).ok()?,
+                Replconf::Ack(ack) => {
+                    end.online_heard = end.online_heard.and(Some(latest));
+                    // What is wrong with it is told by an event too.
+                    let _ = node.primary().handle_ack(end.replica?, ack, now);
+                }
                 _ => {}
             },
+            ([b"PSYNC" | b"SYNC", ..], Some(_)) => {} // R46
             ([b"PSYNC", request @ ..], None) => {
-                let wanted = wire::psync(request).ok()?.wanted;
-                attach(end, wanted, node, &mut out, now);
+                return self.answer_request(number, wire::psync(request).ok()?);
+            }
+            ([b"SYNC"], None) => {
+                end.peer.acks = false;
+                return self.attach(number, Wanted::Everything);
             }
             _ => return None,
         }
@@ -197,32 +213,65 @@ impl World {
         Some(())
     }
 
+    fn answer_request(&mut self, number: usize, asked: Psync) -> Option<()> {
+        if self.deceive(number, asked) {
+            return Some(());
+        }
+        if asked.failover
+            && let Err(refused) = self.take_over_by_wire(number, asked)
+        {
+            self.journal.count(Fault::HandoverRefused);
+            self.refuse(number, &refused);
+            return Some(());
+        }
+        self.attach(number, asked.wanted)
+    }
+
+    fn attach(&mut self, number: usize, wanted: Wanted) -> Option<()> {
+        let host = self.network.connections.get(&number)?.hosts[1];
+        let now = self.timestamp(host);
+        let latest = self.hosts[host].clock.latest();
+        let says_no_id = self.rng.chance(10);
+        let end = self.network.connections.get_mut(&number)?.upstream.as_mut()?;
+        let attached = match self.hosts[host].node.primary().attach(wanted, end.peer.clone(), now) {
+            Ok(attached) => attached,
+            Err(refused) => {
+                self.refuse(number, &wire::CommandError::from(refused));
+                return Some(());
+            }
+        };
+        end.replica = Some(attached.replica);
+        let mut out = Vec::new();
+        if let Answer::Continue { id, .. } = attached.answer {
+            end.online_heard = Some(latest);
+            let mut peer = end.peer.clone();
+            if says_no_id && matches!(wanted, Wanted::After { id: asked, .. } if asked == id) {
+                peer.learns_ids = false;
+                self.journal.count(Fault::ContinuedWithoutId);
+            }
+            wire::put_continue(&mut out, id, &peer);
+        }
+        self.answer(number, &out);
+        Some(())
+    }
+
+    fn refuse(&mut self, number: usize, refused: &wire::CommandError) {
+        let mut out = Vec::new();
+        wire::put_error(&mut out, refused);
+        self.answer(number, &out);
+    }
+
     /// The upstream closes its end, or has found it closed; `how` unless the core has forgotten the replica already.
     pub(crate) fn close_upstream(&mut self, number: usize, how: Option<Detach>) {
         let Some(connection) = self.network.connections.get_mut(&number) else { return };
+        let seen = Seen::of(connection);
         let Some(end) = connection.upstream.take() else { return };
         connection.down.finish(self.now + connection.down.latency);
-        let (host, now) = (connection.hosts[1], self.timestamp());
+        let host = connection.hosts[1];
+        self.hosts[host].departed.push(seen);
+        let now = self.timestamp(host);
         if let (Some(replica), Some(how)) = (end.replica, how) {
             let _ = self.hosts[host].node.primary().detach(replica, how, now);
         }
-    }
-}
-
-fn attach(
-    end: &mut UpstreamEnd,
-    wanted: headwater::Wanted,
-    node: &mut headwater::Node,
-    out: &mut Vec<u8>,
-    now: headwater::Timestamp,
-) {
-    match node.primary().attach(wanted, end.peer.clone(), now) {
-        Ok(attached) => {
-            end.replica = Some(attached.replica);
-            if let Answer::Continue { id, .. } = attached.answer {
-                wire::put_continue(out, id, &end.peer);
-            }
-        }
-        Err(refused) => wire::put_error(out, &wire::CommandError::from(refused)),
     }
 }

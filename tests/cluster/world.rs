@@ -3,6 +3,8 @@ use std::time::Duration;
 
 use headwater::{LinkState, Node, NodeEvent, ReplicationId, ResumePoint, Start, Timestamp};
 
+use crate::clock::Clock;
+use crate::disk::has_disk;
 use crate::fault::Fault;
 use crate::host::{Host, Saved};
 use crate::job::{Errand, Job, Jobs};
@@ -44,6 +46,10 @@ impl World {
     pub(crate) fn new(seed: u64, echo: bool) -> Self {
         let mut rng = Rng::new(seed);
         let options = Options::draw(&mut rng);
+        Self::from_parts(rng, options, echo)
+    }
+
+    pub(crate) fn from_parts(rng: Rng, options: Options, echo: bool) -> Self {
         let mut world = Self {
             hosts: Vec::new(),
             network: Network::default(),
@@ -59,7 +65,7 @@ impl World {
             drawn: 0,
             options,
         };
-        world.note(format_args!("seed {seed}: {:?}", world.options.clone()));
+        world.note(format_args!("{:?}", world.options.clone()));
         for _ in 0..world.options.nodes {
             world.start_first();
         }
@@ -83,6 +89,9 @@ impl World {
         if self.options.is_near_the_end() {
             self.journal.count(Fault::NearTheEnd);
         }
+        if self.options.backlog <= 32 {
+            self.journal.count(Fault::BacklogOfNearlyNothing);
+        }
         while self.actions_left > 0 {
             self.step();
         }
@@ -91,6 +100,9 @@ impl World {
 
     /// Has the next thing happen, and judges what came of it.
     pub(crate) fn step(&mut self) {
+        for host in &mut self.hosts {
+            host.clock.end_step();
+        }
         let (at, next) = self.next();
         self.now = self.now.max(at);
         self.steps += 1;
@@ -110,6 +122,12 @@ impl World {
         self.network.tidy();
     }
 
+    /// When the next thing happens.
+    #[cfg(fuzzing)]
+    pub(crate) fn next_at(&self) -> Duration {
+        self.next().0
+    }
+
     fn next(&self) -> (Duration, Next) {
         let job = self.jobs.next_at().map(|at| (at, Next::Job));
         let timers = self.hosts.iter().enumerate().filter_map(|(number, host)| {
@@ -125,7 +143,8 @@ impl World {
 
     /// Wake contract: what was due is done.
     fn wake(&mut self, host: usize) {
-        let now = self.timestamp();
+        let now = self.timestamp(host);
+        self.hosts[host].note_told(now);
         let node = &mut self.hosts[host].node;
         node.handle_timeout(now);
         let next = node.poll_timeout();
@@ -143,7 +162,8 @@ impl World {
     }
 
     fn is_in_step(&self, host: usize) -> bool {
-        let upstream = self.hosts[host].node.upstream(self.timestamp());
+        let Host { node, clock, .. } = &self.hosts[host];
+        let upstream = node.upstream(clock.latest());
         upstream.is_some_and(|upstream| upstream.state == LinkState::InStep)
     }
 
@@ -172,6 +192,7 @@ impl World {
                 event => panic!("{event:?} is news"),
             }
         }
+        self.hosts[host].departed.clear();
         self.check(host);
     }
 
@@ -191,7 +212,11 @@ impl World {
             Job::LoadFailed(link) => self.fail_load(host, link),
             Job::SnapshotReady(snapshot) => self.ready_snapshot(host, snapshot),
             Job::SnapshotFailed(snapshot) => self.fail_snapshot(host, snapshot),
+            Job::SendPiece(replica) => self.send_piece(host, replica),
             Job::SnapshotSent(replica) => self.finish_snapshot(host, replica),
+            Job::Sync => self.begin_sync(host),
+            Job::Synced(syncing) => self.end_sync(host, syncing),
+            Job::CutOff(until) => self.cut_off(host, until),
             Job::SupplyId => {
                 let id = self.draw_id();
                 let _ = self.hosts[host].node.primary().supply_id(id);
@@ -221,21 +246,27 @@ impl World {
             Some(held) => Start::Primary { held, fresh: self.draw_id() },
             None => Start::Empty { id: self.draw_id() },
         };
-        let node = self.new_node(start);
+        let (node, clock) = self.new_node(start);
         if let Some(held) = held {
             self.truth.agree(held, State::default());
         }
-        self.hosts.push(Host::new(node, Saved { state: State::default(), held }, 0));
+        self.hosts.push(Host::new(node, clock, Saved { state: State::default(), held }, 0));
         let host = self.hosts.len() - 1;
+        if has_disk(host) {
+            self.later(host, 0..=1000, Job::Sync);
+        }
         if host > 0 && self.rng.chance(80) {
             self.later(host, 0..=1000, Job::Follow(0));
         }
         self.drain(host);
     }
 
-    pub(crate) fn new_node(&mut self, start: Start) -> Node {
+    /// With a clock that begins anew.
+    pub(crate) fn new_node(&mut self, start: Start) -> (Node, Clock) {
         let config = crate::config::of_primary(&self.options);
-        Node::new(config, start, self.timestamp()).expect("the configuration can work")
+        let mut clock = Clock::default();
+        let node = Node::new(config, start, clock.read(self.now)).expect("the configuration can work");
+        (node, clock)
     }
 
     pub(crate) fn later(&mut self, host: usize, millis: std::ops::RangeInclusive<usize>, job: Job) {
@@ -243,8 +274,9 @@ impl World {
         self.jobs.add(at, Errand { host, life: self.hosts[host].life, job });
     }
 
-    pub(crate) fn timestamp(&self) -> Timestamp {
-        Timestamp::from_origin(self.now)
+    /// What a node's clock tells now.
+    pub(crate) fn timestamp(&mut self, host: usize) -> Timestamp {
+        self.hosts[host].clock.read(self.now)
     }
 
     pub(crate) fn draw_id(&mut self) -> ReplicationId {

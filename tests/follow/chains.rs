@@ -76,7 +76,8 @@ proptest! {
     }
 }
 
-/// T5: what only the old primary has, heartbeats, is as good a reason for a full sync as any.
+/// redis#7306, redis#7320, B35, T5: what only the old primary has, heartbeats, is as good a reason for a full sync
+/// as any.
 #[test]
 fn who_missed_heartbeats_and_is_promoted_is_followed_by_the_old_primary() {
     let mut cluster = star(2);
@@ -219,7 +220,7 @@ fn loading(node: &mut headwater::Node, now: Timestamp) -> headwater::LinkKey {
     key
 }
 
-/// T68: the limits of a follower are about what its own clients write.
+/// redis#1434, T68: the limits of a follower are about what its own clients write.
 #[test]
 fn a_follower_without_good_replicas_follows_all_the_same() {
     let mut cluster = chain(2);

@@ -7,20 +7,20 @@ use headwater::{
 
 use crate::cluster::{Cluster, at, id, seconds};
 
-fn moment(count: u64) -> Timestamp {
+pub(crate) fn moment(count: u64) -> Timestamp {
     Timestamp::from_origin(seconds(count))
 }
 
-fn point(number: u8, offset: u64) -> ResumePoint {
+pub(crate) fn point(number: u8, offset: u64) -> ResumePoint {
     ResumePoint { id: id(number), offset: at(offset) }
 }
 
 /// One that holds offset 100 of a history.
-fn node() -> Node {
+pub(crate) fn node() -> Node {
     Node::new(Config::default(), Start::Replica { held: point(1, 100) }, Timestamp::default()).unwrap()
 }
 
-fn follow(node: &mut Node, successor_held: Option<Offset>, now: Timestamp) {
+pub(crate) fn follow(node: &mut Node, successor_held: Option<Offset>, now: Timestamp) {
     node.follow(ReplicaConfig::default(), successor_held, now).unwrap();
 }
 
@@ -33,7 +33,7 @@ fn upstream_events(node: &mut Node) -> Vec<(LinkKey, UpstreamEvent)> {
 }
 
 /// Asks for the stream over a new connection.
-fn ask(node: &mut Node, now: Timestamp) -> LinkKey {
+pub(crate) fn ask(node: &mut Node, now: Timestamp) -> LinkKey {
     let events = upstream_events(node);
     let Some((link, UpstreamEvent::Connect)) = events.last().copied() else {
         panic!("it connects: {events:?}")
@@ -159,7 +159,7 @@ fn what_can_not_be_gone_on_from_is_neither_offered_to_another_primary_nor_stored
     node.check_invariants();
 }
 
-/// R36: a host that loads in the place of its data has nothing to go on from when the load fails.
+/// B50, R36: a host that loads in the place of its data has nothing to go on from when the load fails.
 #[test]
 fn half_a_load_in_the_place_of_the_data_is_nothing_to_go_on_from() {
     let mut node = node();

@@ -32,6 +32,17 @@ fn a_promoted_replicas_disk_holds_what_it_held_before() {
     assert_eq!(outcome, Ok(WaitOutcome::Ended(end)));
 }
 
+#[test]
+fn a_demoted_primarys_disk_holds_what_it_held_before() {
+    let mut cluster = chain(2);
+    cluster.write(0, &set("x"));
+    let (held, now) = (cluster.hosts[0].node.held().unwrap().offset, cluster.now);
+    let node = &mut cluster.hosts[0].node;
+    node.handle_fsynced(held, now).unwrap();
+    node.follow(headwater::ReplicaConfig::default(), None, now).unwrap();
+    assert_eq!(node.upstream(now).unwrap().fsynced, Some(held));
+}
+
 /// A place that the disk held lately is the same place behind the next primary, as long as that goes on from there.
 #[test]
 fn who_is_pointed_elsewhere_tells_what_its_disk_holds() {

@@ -1,6 +1,6 @@
 use headwater::{
-    Ack, Event, Gone, Handover, HandoverError, Level, NodeEvent, ReplicaKey, Tag, Timeout, Wait, WaitEnded,
-    WaitOutcome, WaiterKey, WriteRefused,
+    Ack, Event, Gone, Handover, HandoverError, Level, NodeEvent, ReplicaKey, Tag, Timeout, Timestamp, Wait,
+    WaitEnded, WaitOutcome, WaiterKey, WriteRefused,
 };
 
 use crate::cluster::{Cluster, at, seconds, set, syncs};
@@ -19,7 +19,7 @@ fn to(replica: ReplicaKey) -> Handover {
     Handover { to: Some(replica), timeout: Some(seconds(30)) }
 }
 
-/// R233 to R237, T76: units stop, and the replica that has all of them leads; nobody needs a snapshot.
+/// B32, R233 to R237, T76: units stop, and the replica that has all of them leads; nobody needs a snapshot.
 #[test]
 fn a_handover_loses_nothing_and_costs_no_snapshot() {
     let (mut cluster, replica) = pair();
@@ -65,6 +65,7 @@ fn a_handover_wakes_its_host_at_the_deadline() {
     node.primary().append(&set("not sent"), now).unwrap();
     node.begin_handover(Handover { to: Some(replica), timeout: Some(soon) }, now).unwrap();
     assert_eq!(node.poll_timeout(), now.checked_add(soon));
+    assert!(node.primary().report(now).is_handing_over);
     node.handle_timeout(now);
     assert_eq!(node.primary().write(now, |_| ()), Err(WriteRefused::HandingOver), "it is not over");
 }
@@ -138,6 +139,18 @@ fn without_a_name_whoever_has_everything_takes_over() {
     cluster.pass(seconds(3));
     let caught_up = cluster.report(0).replicas[0].replica;
     assert_eq!(cluster.hosts[0].told(), [NodeEvent::HandoverReady(caught_up)]);
+}
+
+/// D3: the time that a handover may take counts from the latest time that the node was told.
+#[test]
+fn a_clock_that_goes_back_does_not_end_a_handover() {
+    let (mut cluster, replica) = pair();
+    cluster.pass(seconds(40));
+    cluster.write_quietly(0, &set("last"));
+    let (now, early) = (cluster.now, Timestamp::default());
+    cluster.hosts[0].node.begin_handover(to(replica), early).unwrap();
+    cluster.hosts[0].node.handle_timeout(now);
+    assert_eq!(cluster.hosts[0].node.primary().write(now, |_| ()), Err(WriteRefused::HandingOver));
 }
 
 /// R235, T79: at the deadline units are let in again.

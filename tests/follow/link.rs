@@ -99,7 +99,7 @@ fn a_link_that_was_given_up_is_told_of_though_the_next_one_is_too() {
     assert_eq!(events(&mut replica), [], "of the next one the host never heard");
 }
 
-/// T46, R155, and R154 once the request was sent.
+/// redis#7830, B37, T46, R155, and R154 once the request was sent.
 #[test]
 fn each_step_of_the_handshake_has_its_deadline() {
     let start = Timestamp::default();
@@ -198,7 +198,7 @@ fn the_seed_spreads_those_who_failed_together() {
     assert!(delays.len() > 45, "{} of 50 differ", delays.len());
 }
 
-/// T53, T65, R202, R212, R36: until the snapshot is loaded, what was held stays.
+/// valkey#926, B34, T53, T65, R202, R212, R36: until the snapshot is loaded, what was held stays.
 #[test]
 fn a_snapshot_takes_the_place_of_what_was_held_only_once_it_is_loaded() {
     let now = Timestamp::default();
@@ -308,7 +308,7 @@ fn after_an_unreadable_stream_everything_is_asked_for() {
     assert_eq!(replica.held(), Some(point(100)), "the data is as good as it was");
 }
 
-/// T33, T52, S4.
+/// redis#9448, redis#11608, B33, T33, T52, S4.
 #[test]
 fn nothing_is_applied_or_fsynced_beyond_what_came() {
     let (mut replica, link) = in_step(100);
@@ -364,4 +364,13 @@ fn a_report_tells_how_far_the_link_has_come() {
     );
     replica.handle_disconnected(link, now);
     assert_eq!(state(&replica), LinkState::Waiting);
+}
+
+/// Its host closes nothing twice, nor the connection that now has the place of an earlier one.
+#[test]
+fn a_link_that_has_ended_by_itself_is_not_to_be_closed() {
+    let (mut replica, link) = in_step(0);
+    replica.handle_timeout(moment(seconds(61)));
+    replica.handle_disconnected(link, moment(seconds(61)));
+    assert!(events(&mut replica).iter().all(|event| !matches!(event, UpstreamEvent::Close(_))));
 }

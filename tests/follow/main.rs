@@ -7,6 +7,7 @@ mod changes;
 mod cluster;
 mod conversation;
 mod disks;
+mod field_bugs;
 mod handover;
 mod link;
 mod model;

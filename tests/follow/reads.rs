@@ -47,6 +47,24 @@ fn a_reader_sees_its_own_write_once_it_is_applied_here() {
     assert_eq!(at_the_primary, Ok(FenceOutcome::Ended(FenceEnd::Applied)));
 }
 
+/// D3: no time passes for any part of a node while its clock goes back.
+#[test]
+fn a_fence_counts_from_the_latest_time_that_the_node_was_told() {
+    let (mut cluster, written) = behind();
+    let now = cluster.now;
+    let latest = now.checked_add(seconds(10)).unwrap();
+    let node = &mut cluster.hosts[1].node;
+    node.primary().end_waits(latest);
+    let _ = node.fence(fence(written, Timeout::After(seconds(2))), now).unwrap();
+    let mut ends_at = |now| {
+        node.handle_timeout(now);
+        let events = std::iter::from_fn(|| node.poll_event());
+        events.filter(|event| matches!(event, NodeEvent::FenceEnded { end: FenceEnd::TimedOut, .. })).count()
+    };
+    assert_eq!(ends_at(latest), 0);
+    assert_eq!(ends_at(latest.checked_add(seconds(2)).unwrap()), 1);
+}
+
 #[test]
 fn a_fence_ends_at_its_deadline() {
     let (mut cluster, written) = behind();

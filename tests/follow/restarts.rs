@@ -21,7 +21,7 @@ fn restart_and_write(cluster: &mut Cluster, capacity: usize, writes: usize) -> R
     held
 }
 
-/// T8, R41: the very first byte is a place like any other.
+/// B14, T8, R41: the very first byte is a place like any other.
 #[test]
 fn a_primary_restarted_before_the_first_byte_lets_its_replicas_resume() {
     let mut cluster = chain(3);
@@ -36,7 +36,7 @@ fn a_primary_restarted_before_the_first_byte_lets_its_replicas_resume() {
     assert_eq!((syncs(&mut cluster, 0), syncs(&mut cluster, 1)), ((0, 1), (1, 1)));
 }
 
-/// T10: what the store removes while it loads is in the stream behind the image.
+/// redis#8015, T10: what the store removes while it loads is in the stream behind the image.
 #[test]
 fn what_is_written_before_the_replicas_are_back_reaches_them_by_a_resume() {
     let mut cluster = chain(3);

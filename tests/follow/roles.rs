@@ -1,6 +1,6 @@
 use headwater::{
-    Config, Detach, Framing, FullReason, Lost, Node, NodeEvent, Offset, Peer, ReplicaConfig, ResumePoint,
-    Sink as _, Start, Tag, Timestamp, Wanted, WriteRefused,
+    Config, Detach, FollowError, Framing, FullReason, LinkKey, LinkState, Lost, Node, NodeEvent, Offset,
+    Peer, ReplicaConfig, ResumePoint, Sink as _, Start, Tag, Timestamp, UpstreamEvent, Wanted, WriteRefused,
 };
 
 use crate::cluster::{Cluster, at, chain, id, seconds, set, syncs};
@@ -135,7 +135,7 @@ fn promoting_a_primary_changes_nothing() {
     cluster.assert_equal();
 }
 
-/// T32, T47, R25, R169: who stops leading answers all who wait, and keeps its replicas.
+/// redis#5770, T32, T47, R25, R169: who stops leading answers all who wait, and keeps its replicas.
 #[test]
 fn a_demoted_primary_ends_all_waits_and_keeps_its_replicas() {
     let mut cluster = Cluster::new(3);
@@ -182,7 +182,7 @@ fn a_demoted_primary_wakes_for_no_heartbeat() {
     assert!(cluster.hosts[0].node.primary().poll_timeout() > beat);
 }
 
-/// R32: a new id from above is passed on, and all below resume under it.
+/// B20, R32: a new id from above is passed on, and all below resume under it.
 #[test]
 fn a_changed_id_is_learnt_all_the_way_down() {
     let mut cluster = chain(4);
@@ -277,7 +277,8 @@ fn nothing_is_lost_later_that_was_shared_by_a_resume() {
     assert!(!cluster.hosts[0].told().iter().any(|event| matches!(event, NodeEvent::Diverged(..))));
 }
 
-/// T8, T9, R41: a primary that comes back from its image lets resume who held the same, and nobody else.
+/// c1c99e9f4, B19, T8, T9, R41: a primary that comes back from its image lets resume who held the same, and nobody
+/// else.
 #[test]
 fn a_primary_restarted_from_its_image_lets_its_replicas_resume() {
     let mut cluster = chain(3);
@@ -293,7 +294,7 @@ fn a_primary_restarted_from_its_image_lets_its_replicas_resume() {
     assert_eq!(syncs(&mut cluster, 1), (1, 1), "2 learnt the new id by a resume");
 }
 
-/// R41: one byte more or less than the image, and it is another stream.
+/// valkey#2366, valkey#2904, R41: one byte more or less than the image, and it is another stream.
 #[test]
 fn an_older_image_lets_nobody_resume_who_is_ahead_of_it() {
     let mut cluster = chain(2);
@@ -372,7 +373,7 @@ fn a_demoted_primary_with_uncounted_writes_asks_for_everything() {
     assert_eq!(node.wanted(), Some(Wanted::Everything));
 }
 
-/// R199: in a loop nobody writes, so all fall silent, and come back no more often than that.
+/// KeyDB#56, KeyDB#389, R199: in a loop nobody writes, so all fall silent, and come back no more often than that.
 #[test]
 fn a_loop_of_followers_is_no_storm() {
     let mut cluster = chain(2);
@@ -418,7 +419,7 @@ fn a_follower_pointed_at_a_sibling_resumes_there() {
     assert_eq!(syncs(&mut cluster, 1), (0, 1));
 }
 
-/// R36, T60: a sync that fails leaves everything as it was.
+/// B34, R36, T60: a sync that fails leaves everything as it was.
 #[test]
 fn a_snapshot_that_never_comes_whole_changes_nothing() {
     let mut cluster = chain(3);
@@ -430,7 +431,7 @@ fn a_snapshot_that_never_comes_whole_changes_nothing() {
     node.follow(headwater::ReplicaConfig::default(), None, now).unwrap();
     let mut link = None;
     while let Some(event) = node.poll_event() {
-        if let NodeEvent::Upstream(key, headwater::UpstreamEvent::Connect) = event {
+        if let NodeEvent::Upstream(key, UpstreamEvent::Connect) = event {
             link = Some(key);
         }
     }
@@ -463,7 +464,7 @@ fn no_link_has_the_name_of_an_earlier_one() {
         for _ in 0..3 {
             let at = node.poll_timeout().unwrap();
             while let Some(event) = node.poll_event() {
-                if let NodeEvent::Upstream(link, headwater::UpstreamEvent::Connect) = event {
+                if let NodeEvent::Upstream(link, UpstreamEvent::Connect) = event {
                     links.push(link);
                     node.handle_disconnected(link, now);
                 }
@@ -508,7 +509,7 @@ fn a_loss_is_bounded_by_the_last_one_that_is_followed() {
     node.follow(ReplicaConfig::default(), Some(end), now).unwrap();
     node.follow(ReplicaConfig::default(), None, now).unwrap();
     let link = std::iter::from_fn(|| node.poll_event()).find_map(|event| match event {
-        NodeEvent::Upstream(link, headwater::UpstreamEvent::Connect) => Some(link),
+        NodeEvent::Upstream(link, UpstreamEvent::Connect) => Some(link),
         _ => None,
     });
     node.handle_connected(link.unwrap(), now).unwrap();
@@ -530,7 +531,69 @@ fn a_link_that_timed_out_is_closed_whatever_comes_next() {
     node.handle_timeout(late);
     node.follow(ReplicaConfig::default(), None, late).unwrap();
     let events: Vec<_> = std::iter::from_fn(|| node.poll_event()).collect();
-    let closes =
-        |event: &NodeEvent| matches!(event, NodeEvent::Upstream(_, headwater::UpstreamEvent::Close(_)));
+    let closes = |event: &NodeEvent| matches!(event, NodeEvent::Upstream(_, UpstreamEvent::Close(_)));
     assert_eq!(events.iter().filter(|event| closes(event)).count(), 1, "{events:?}");
+}
+
+/// A node that is being sent a snapshot, and its link.
+fn receiving(now: Timestamp) -> (Node, LinkKey) {
+    let mut node = Node::new(Config::default(), Start::Empty { id: id(1) }, now).unwrap();
+    node.follow(ReplicaConfig::default(), None, now).unwrap();
+    let Some(NodeEvent::Upstream(link, UpstreamEvent::Connect)) = node.poll_event() else {
+        panic!("it connects at once");
+    };
+    node.handle_connected(link, now).unwrap();
+    node.handle_asked(link, now).unwrap();
+    node.handle_full(link, ResumePoint { id: id(3), offset: at(7) }, now).unwrap();
+    (node, link)
+}
+
+#[test]
+fn a_word_of_the_primary_is_a_sign_of_life() {
+    let (mut node, link) = receiving(Timestamp::default());
+    let later = Timestamp::from_origin(seconds(50));
+    node.handle_heard(link, later).unwrap();
+    assert_eq!(node.upstream(later).unwrap().last_heard, Some(seconds(0)));
+    node.handle_timeout(Timestamp::from_origin(seconds(110)));
+    assert_eq!(node.upstream(later).unwrap().state, LinkState::Syncing);
+}
+
+#[test]
+fn after_a_load_that_failed_it_tries_again() {
+    let now = Timestamp::default();
+    let (mut node, link) = receiving(now);
+    node.handle_snapshot_end(link, now).unwrap();
+    node.handle_load_failed(link, now).unwrap();
+    assert_eq!(node.handle_loaded(link, now), Err(FollowError::Gone(link)));
+    assert_eq!(node.upstream(now).unwrap().attempts, 1);
+    assert!(node.poll_timeout().is_some());
+}
+
+#[test]
+fn a_link_that_ended_by_itself_is_not_to_be_closed() {
+    let now = Timestamp::default();
+    let (mut node, link) = receiving(now);
+    node.follow(ReplicaConfig::default(), None, now).unwrap();
+    node.handle_disconnected(link, now);
+    let Some(NodeEvent::Upstream(next, UpstreamEvent::Connect)) = node.poll_event() else {
+        panic!("there is nothing to close");
+    };
+    assert!(next > link);
+}
+
+/// R7: whoever resumes under the new id was told none of what the old primary's stream left selected.
+#[test]
+fn a_promotion_begins_a_context() {
+    let mut cluster = chain(2);
+    let (now, node) = (cluster.now, &mut cluster.hosts[1].node);
+    let context = |node: &mut Node| {
+        let mut seen = None;
+        node.primary().write(now, |unit| seen = Some(unit.context())).map(|_| seen)
+    };
+    node.promote(id(50), now).unwrap();
+    let first = context(node).unwrap();
+    node.follow(ReplicaConfig::default(), None, now).unwrap();
+    assert!(context(node).is_err());
+    node.promote(id(51), now).unwrap();
+    assert_ne!(context(node).unwrap(), first);
 }

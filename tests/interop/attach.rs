@@ -6,22 +6,25 @@ use crate::raw::RawClient;
 use crate::server::{Program, Server};
 use crate::wait::wait_until_equal;
 
+of_hosts! {
+    attach_under_load_ends_with_equal_data_after_an_end_marked_snapshot,
+    three_replicas_end_equal_though_one_is_killed_and_starts_again,
+}
+
 /// T19.
-#[test]
-#[ignore = "needs redis-server"]
-fn attach_under_load_ends_with_equal_data_after_an_end_marked_snapshot() {
-    attaches_under_load("yes", "streamed RDB from master with EOF");
+fn attach_under_load_ends_with_equal_data_after_an_end_marked_snapshot(program: Program) {
+    attaches_under_load(program, "yes", "streamed RDB from master with EOF");
 }
 
 #[test]
 #[ignore = "needs redis-server"]
 fn attach_under_load_ends_with_equal_data_after_a_sized_snapshot() {
-    attaches_under_load("no", "bytes from master to disk");
+    attaches_under_load(Program::Kv, "no", "bytes from master to disk");
 }
 
 /// `framing` is what the replica logs about the snapshot's transfer.
-fn attaches_under_load(diskless: &str, framing: &str) {
-    let primary = Server::primary(Program::Kv, &["--repl-diskless-sync", diskless]);
+fn attaches_under_load(program: Program, diskless: &str, framing: &str) {
+    let primary = Server::primary(program, &["--repl-diskless-sync", diskless]);
     let load = Load::start(&primary, 50_000, 1);
     load.wait_for_keys(20_000);
     let replica = Server::replica_of(primary.port(), &[]);
@@ -54,10 +57,8 @@ fn a_value_of_64_mib_travels_in_the_snapshot_and_in_the_stream() {
 }
 
 /// T51, under load.
-#[test]
-#[ignore = "needs redis-server"]
-fn three_replicas_end_equal_though_one_is_killed_and_starts_again() {
-    let primary = Server::primary(Program::Kv, &["--repl-backlog-size", "1mb"]);
+fn three_replicas_end_equal_though_one_is_killed_and_starts_again(program: Program) {
+    let primary = Server::primary(program, &["--repl-backlog-size", "1mb"]);
     let load = Load::start(&primary, 20_000, 5);
     load.wait_for_keys(20_000);
     let mut replicas = [(); 3].map(|()| Server::replica_of(primary.port(), &[]));

@@ -1,7 +1,9 @@
 //! What is said to commands that make no sense.
 
+use crate::malformed::{Bystanders, NO_PINGS};
 use crate::raw::RawClient;
 use crate::server::{Program, Server};
+use crate::wait::wait_until_equal;
 
 of_both! {
     a_malformed_command_gets_the_words_of_redis,
@@ -9,8 +11,11 @@ of_both! {
 
 /// T23, R119, R120, R164.
 fn a_malformed_command_gets_the_words_of_redis(program: Program) {
-    let primary = Server::primary(program, &[]);
+    let primary = Server::primary(program, &NO_PINGS);
     let mut client = RawClient::connect(primary.port());
+    // A number below zero waits for nobody.
+    assert_eq!(client.ask("WAIT -1 0"), ":0");
+    let mut bystanders = Bystanders::attach(&primary);
     for (command, answer) in [
         ("WAIT", "ERR wrong number of arguments for 'wait' command"),
         ("WAIT 1", "ERR wrong number of arguments for 'wait' command"),
@@ -41,8 +46,7 @@ fn a_malformed_command_gets_the_words_of_redis(program: Program) {
     ] {
         assert_eq!(client.ask(command), format!("-{answer}"), "{command}");
     }
-    // A number below zero waits for nobody.
-    assert_eq!(client.ask("WAIT -1 0"), ":0");
+    bystanders.assert_served();
 }
 
 /// A limit that can never act, which a real server takes, and a time past the end of time, for which it waits.
@@ -75,4 +79,17 @@ fn waitaof_is_refused_without_an_append_only_file() {
     assert_eq!(both, ("*2".to_owned(), ":0".to_owned(), ":0".to_owned()));
     let mut acked = RawClient::connect(primary.port());
     assert_eq!(acked.ask("WAITAOF 0 1 1"), "*2", "without a replica it times out");
+}
+
+/// valkey#3407: taken for a number below zero, it is over at once.
+#[test]
+fn a_wait_for_two_to_the_31_replicas_is_not_over() {
+    let primary = Server::primary(Program::Kv, &[]);
+    let mut client = RawClient::connect(primary.port());
+    let id = client.ask("CLIENT ID");
+    client.send("WAIT 2147483648 0\r\n");
+    wait_until_equal("client that waits", 1, || primary.info().number("blocked_clients"));
+    let mut other = RawClient::connect(primary.port());
+    assert_eq!(other.ask(&format!("CLIENT UNBLOCK {}", &id[1..])), ":1");
+    assert_eq!(client.line(), ":0");
 }

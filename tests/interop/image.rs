@@ -24,8 +24,9 @@ pub(crate) fn wait_in_step(primary: &Server, replica: &Server) {
 #[track_caller]
 pub(crate) fn assert_equal_data(primary: &Server, replica: &Server) -> usize {
     wait_in_step(primary, replica);
+    let lister = if primary.is_small() { replica } else { primary };
     let (ours, theirs) = wait_for("end of the short-lived keys", || {
-        let (ours, theirs) = (Image::read(primary)?, Image::read(replica)?);
+        let (ours, theirs) = (Image::read(primary, lister)?, Image::read(replica, replica)?);
         // A key that has expired is not listed, but a replica holds it until the primary deletes it.
         if ours.size == theirs.size {
             return Ok((ours.entries, theirs.entries));
@@ -51,13 +52,13 @@ struct Image {
 }
 
 impl Image {
-    /// Refuses while a key is about to expire.
-    fn read(server: &Server) -> Result<Self, String> {
+    /// What a server holds of the keys that `lister` names. Refuses while one is about to expire.
+    fn read(server: &Server, lister: &Server) -> Result<Self, String> {
         let mut client = server.client();
-        let keys: Vec<Vec<u8>> = query(&mut client, redis::cmd("KEYS").arg("*"));
+        let keys: Vec<Vec<u8>> = query(&mut lister.client(), redis::cmd("KEYS").arg("*"));
         let mut entries = BTreeMap::new();
         for chunk in keys.chunks(1000) {
-            entries.extend(read_entries(&mut client, chunk)?);
+            entries.extend(read_entries(&mut client, chunk, server.is_small())?);
         }
         Ok(Self { size: query(&mut client, &redis::cmd("DBSIZE")), entries })
     }
@@ -69,16 +70,24 @@ struct Entry {
     expiry: Option<(Instant, Instant)>,
 }
 
-fn read_entries(client: &mut Connection, keys: &[Vec<u8>]) -> Result<Vec<(Vec<u8>, Entry)>, String> {
+/// Where `nothing_expires` nobody can be asked when.
+fn read_entries(
+    client: &mut Connection,
+    keys: &[Vec<u8>],
+    nothing_expires: bool,
+) -> Result<Vec<(Vec<u8>, Entry)>, String> {
     let mut pipe = redis::pipe();
     for key in keys {
-        pipe.cmd("GET").arg(key).cmd("PTTL").arg(key);
+        pipe.cmd("GET").arg(key);
+        if !nothing_expires {
+            pipe.cmd("PTTL").arg(key);
+        }
     }
     let asked = Instant::now();
     let replies: Vec<redis::Value> = pipe.query(client).expect("reads are answered");
     let answered = Instant::now();
     let entry = |(key, reply): (&Vec<u8>, &[redis::Value])| match reply {
-        [redis::Value::BulkString(value), redis::Value::Int(-1)] => {
+        [redis::Value::BulkString(value)] | [redis::Value::BulkString(value), redis::Value::Int(-1)] => {
             Ok((key.clone(), Entry { value: value.clone(), expiry: None }))
         }
         [redis::Value::BulkString(value), redis::Value::Int(left @ 1000..)] => {
@@ -87,7 +96,7 @@ fn read_entries(client: &mut Connection, keys: &[Vec<u8>]) -> Result<Vec<(Vec<u8
         }
         _ => Err(format!("{} is about to expire: {reply:?}", key.escape_ascii())),
     };
-    keys.iter().zip(replies.chunks(2)).map(entry).collect()
+    keys.iter().zip(replies.chunks(replies.len() / keys.len())).map(entry).collect()
 }
 
 fn difference(ours: Option<&Entry>, theirs: Option<&Entry>) -> Option<String> {

@@ -16,15 +16,15 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Writes `key:0` to `key:<keys - 1>` again and again, and keys beside them.
+    /// Writes `key:0` to `key:<keys - 1>` again and again, and keys beside them, by commands that the server knows.
     pub(crate) fn start(server: &Server, keys: u64, seed: u64) -> Self {
         let stopped = Arc::new(AtomicBool::new(false));
         let keys_written = Arc::new(AtomicU64::new(0));
-        let mut client = server.client();
+        let (mut client, is_plain) = (server.client(), server.is_small());
         let thread = thread::spawn({
             let (stopped, keys_written) = (Arc::clone(&stopped), Arc::clone(&keys_written));
             move || {
-                let mut writer = Writer { random: Random::new(seed), keys, next: 0 };
+                let mut writer = Writer { random: Random::new(seed), is_plain, keys, next: 0 };
                 while !stopped.load(Ordering::SeqCst) {
                     writer.batch().exec(&mut client).expect("every write is taken");
                     keys_written.store(writer.next, Ordering::SeqCst);
@@ -82,6 +82,8 @@ impl Random {
 
 struct Writer {
     random: Random,
+    /// Only SET, DEL and INCR.
+    is_plain: bool,
     keys: u64,
     /// How many keys were set in order.
     next: u64,
@@ -103,8 +105,8 @@ impl Writer {
         self.next += 1;
         pipe.cmd("SET").arg(key).arg(self.random.value());
         match self.random.below(8) {
-            0 => pipe.arg("EX").arg(1000 + self.random.below(1000)),
-            1 => pipe.arg("PX").arg(1 + self.random.below(300)),
+            0 if !self.is_plain => pipe.arg("EX").arg(1000 + self.random.below(1000)),
+            1 if !self.is_plain => pipe.arg("PX").arg(1 + self.random.below(300)),
             _ => pipe,
         };
         pipe.ignore();
@@ -117,10 +119,11 @@ impl Writer {
         let counter = format!("counter:{}", self.random.below(100));
         match self.random.below(12) {
             0 => pipe.cmd("SET").arg(recent).arg(self.random.value()),
-            1 => pipe.cmd("SET").arg(recent).arg(self.random.value()).arg("PX").arg(1_000_000),
             2 => pipe.cmd("DEL").arg(recent),
-            3 => pipe.cmd("APPEND").arg(recent).arg("\r\n+"),
             4 => pipe.cmd("INCR").arg(counter),
+            _ if self.is_plain => return,
+            1 => pipe.cmd("SET").arg(recent).arg(self.random.value()).arg("PX").arg(1_000_000),
+            3 => pipe.cmd("APPEND").arg(recent).arg("\r\n+"),
             5 => pipe.cmd("SET").arg(counter).arg(7).arg("PX").arg(1 + self.random.below(20)),
             6 => pipe.cmd("MSET").arg(recent).arg("1").arg(counter).arg("2").arg("always").arg("3"),
             7 => pipe.cmd("MULTI").cmd("INCR").arg(counter).cmd("DEL").arg(recent).cmd("EXEC"),

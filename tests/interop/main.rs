@@ -1,4 +1,4 @@
-//! A real `redis-server` replicates from the example store `kv`, over links that break.
+//! A real `redis-server` replicates from the example store `kv`, and from the small ones, over links that break.
 //!
 //! Run those that need a `redis-server` with `cargo test --test interop -- --ignored`.
 
@@ -40,11 +40,31 @@ macro_rules! of_both {
     };
 }
 
+/// Makes of each check a test of each example store: of `kv`, and of the small ones; or of `small` ones only, which
+/// know no more of data than SET, GET, DEL, INCR and DBSIZE.
+///
+/// All attach a real replica.
+macro_rules! of_hosts {
+    (small: $($check:ident),+ $(,)?) => {
+        mod event_loop {
+            of_both!(@each [#[ignore = "needs redis-server"]] EventLoop: $($check),+);
+        }
+    };
+    ($($check:ident),+ $(,)?) => {
+        mod kv {
+            of_both!(@each [#[ignore = "needs redis-server"]] Kv: $($check),+);
+        }
+        of_hosts!(small: $($check),+);
+    };
+}
+
 #[path = "../../examples/kv/load.rs"]
 #[allow(unreachable_pub, reason = "it is a part of kv, where nothing can be reached from outside")]
 mod dump;
 mod image;
 mod load;
+mod memory;
+mod player;
 mod proxy;
 mod raw;
 mod server;
@@ -52,6 +72,7 @@ mod wait;
 
 mod attach;
 mod bad_primary;
+mod bad_stream;
 mod clients;
 mod command_line;
 mod errors;
@@ -68,5 +89,6 @@ mod roles;
 mod saves;
 mod settings;
 mod slow_replicas;
+mod stored_state;
 mod tail;
 mod waits;

@@ -28,8 +28,14 @@ fn a_request_is_resumed_exactly_within_the_backlog(program: Program) {
             stream.assert_resumed(&id, wanted(first(&info), off(&info)));
         }
     }
-    let refused: [Wanted; 5] =
-        [|first, _| first - 1, |_, off| off + 2, |_, _| 0, |_, _| 1, |_, _| i64::MAX.unsigned_abs()];
+    let refused: [Wanted; 6] = [
+        |first, _| first - 1,
+        |_, off| off + 2,
+        |_, _| 0,
+        |_, _| 1,
+        |_, _| 1 << 62,
+        |_, _| i64::MAX.unsigned_abs(),
+    ];
     for wanted in refused {
         let info = stream.settled();
         let wanted = wanted(first(&info), off(&info)).to_string();
@@ -52,18 +58,18 @@ fn a_foreign_or_malformed_id_starts_over(program: Program) {
 fn a_request_for_a_full_resync_is_no_refusal(program: Program) {
     let stream = Stream::start(program);
     let before = stream.primary.info().syncs();
-    for request in ["PSYNC ? -1", "PSYNC ?xyz 1", "PSYNC ? 1"] {
+    for request in ["PSYNC ? -1", "PSYNC ?xyz 1", "PSYNC ? 1", "PSYNC ? -1 and more"] {
         let mut replica = stream.handshake();
         let answer = replica.ask(request);
         assert!(answer.starts_with("+FULLRESYNC "), "{request}: {answer}");
         replica.snapshot();
     }
-    assert_eq!(stream.primary.info().syncs(), Syncs { full: before.full + 3, ..before });
+    assert_eq!(stream.primary.info().syncs(), Syncs { full: before.full + 4, ..before });
 }
 
-/// T63, R52, R53, R187.
+/// T63, R52, R53, R187, and redis#8712 (B30): an error and a replica at once.
 fn a_malformed_request_is_an_error_and_no_replica(program: Program) {
-    let stream = Stream::start(program);
+    let mut stream = Stream::start(program);
     let info = stream.settled();
     let id = info.text("master_replid");
     for (request, error) in [
@@ -80,6 +86,7 @@ fn a_malformed_request_is_an_error_and_no_replica(program: Program) {
         assert_eq!(client.ask(&request), error, "{request}");
         assert_eq!(client.ask("PING"), "+PONG", "after {request}");
         assert_eq!(stream.primary.info().number("connected_slaves"), 1, "{request}");
+        stream.write("SET", "key", "value"); // the other replica reads it
     }
     // R50: what follows an unread answer would be taken for a part of it.
     let mut client = stream.handshake();
@@ -125,13 +132,14 @@ fn a_replica_that_names_no_capability_is_resumed_by_a_bare_continue(program: Pro
     assert_eq!(RawClient::connect(stream.primary.port()).ask(&request), "+CONTINUE");
 }
 
-/// R46, R94, T62.
+/// R46, R94, T62, B31 and B32: an answer would get into the stream, and a replica has nothing to write.
 fn a_command_on_a_replicas_link_ends_it(program: Program) {
     let mut stream = Stream::start(program);
     stream.write("SET", "key", "value");
     for command in ["PING", "GET key", "SET key value", "REPLCONF capa eof"] {
         let (mut replica, off) = stream.resume_at_end();
         // None of these is answered, so the link goes on.
+        replica.send("REPLCONF ACK abc\r\nREPLCONF ACK -1\r\n");
         replica.send(format!("PSYNC ? -1\r\n\r\nREPLCONF ACK {off}\r\n"));
         stream.write("SET", "key", "value");
         assert_eq!(replica.line(), "*3", "{command}");
@@ -141,13 +149,23 @@ fn a_command_on_a_replicas_link_ends_it(program: Program) {
     }
 }
 
+/// A real primary believes the first, and leaves an error in the stream of the last.
 #[test]
-fn an_ack_of_bytes_that_were_never_sent_ends_the_link() {
-    let stream = Stream::start(Program::Kv);
-    let (mut replica, off) = stream.resume_at_end();
-    replica.send(format!("REPLCONF ACK {}\r\n", off + 1000));
-    assert_eq!(replica.rest().as_deref(), Some(""));
-    wait_until_equal("count of replicas", 1, || stream.primary.info().number("connected_slaves"));
+fn an_ack_that_can_not_be_and_what_is_no_command_end_a_replicas_link() {
+    let mut stream = Stream::start(Program::Kv);
+    let cases: [fn(u64) -> String; 4] = [
+        |off| format!("REPLCONF ACK {}\r\n", off + 1000),
+        |off| format!("REPLCONF ACK {off} FACK {}\r\n", off + 1),
+        |_| "*-5\r\n".to_owned(),
+        |_| "x".repeat(70_000),
+    ];
+    for case in cases {
+        let (mut replica, off) = stream.resume_at_end();
+        replica.send(case(off));
+        assert_eq!(replica.rest().as_deref(), Some(""), "{:.40}", case(off));
+        wait_until_equal("count of replicas", 1, || stream.primary.info().number("connected_slaves"));
+        stream.write("SET", "key", "value"); // the other replica reads it
+    }
 }
 
 /// A primary with one replica that records the whole stream.

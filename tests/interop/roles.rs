@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::bad_primary::{Asked, ID, Primary, key, send, wait_for_line};
+use crate::player::{Asked, ID, Primary, key, send, wait_for_line};
 use crate::raw::RawClient;
 use crate::server::{Program, Server};
 use crate::wait::wait_until_equal;

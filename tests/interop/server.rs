@@ -14,10 +14,12 @@ use redis::Connection;
 use crate::wait::wait_for;
 
 /// Which server to start.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Program {
     /// Our example store.
     Kv,
+    /// The small one in a loop of its own. Its settings are in its source.
+    EventLoop,
     /// The real one: as a replica, and as the primary of a control that shows what `kv` is held to.
     Redis,
 }
@@ -63,6 +65,11 @@ impl Server {
         self.port
     }
 
+    /// Whether it knows no other commands on data than SET, GET, DEL, INCR and DBSIZE.
+    pub(crate) fn is_small(&self) -> bool {
+        self.program == Program::EventLoop
+    }
+
     pub(crate) fn process_id(&self) -> u32 {
         self.process.id()
     }
@@ -92,6 +99,11 @@ impl Server {
     /// All that the process has printed.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.directory.0.join(LOG_FILE)).unwrap_or_default()).into_owned()
+    }
+
+    /// Where it keeps what it saves.
+    pub(crate) fn dump(&self) -> PathBuf {
+        self.directory.0.join("dump.rdb")
     }
 
     /// Ends the process with SIGKILL.
@@ -241,16 +253,15 @@ fn start(program: Program, port: u16, directory: &Path, options: &[String]) -> C
     let log = File::options().create(true).append(true).open(directory.join(LOG_FILE));
     let log = log.expect("the temporary directory is writable");
     let mut command = match program {
-        Program::Kv => Command::new(example("kv")),
-        Program::Redis => Command::new("redis-server"),
+        Program::Redis => Command::new(name(program)),
+        _ => Command::new(example(name(program))),
     };
-    command.args(["--port", &port.to_string(), "--bind", &Ipv4Addr::LOCALHOST.to_string(), "--dir"]);
-    command.arg(directory);
-    if let Program::Redis = program {
-        command.args(["--save", ""]);
+    command.args(["--port", &port.to_string()]);
+    if program != Program::EventLoop {
+        command.args(["--bind", &Ipv4Addr::LOCALHOST.to_string(), "--dir"]).arg(directory);
+        command.args(if program == Program::Redis { &["--save", ""][..] } else { &[] }).args(options);
     }
-    command.args(options).stdin(Stdio::null());
-    command.stdout(log.try_clone().expect("the log is open")).stderr(log);
+    command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log is open")).stderr(log);
     command.spawn().unwrap_or_else(|error| match (program, error.kind()) {
         (Program::Redis, ErrorKind::NotFound) => {
             panic!("redis-server is not installed: `apt-get install redis-server`")
@@ -262,6 +273,7 @@ fn start(program: Program, port: u16, directory: &Path, options: &[String]) -> C
 fn name(program: Program) -> &'static str {
     match program {
         Program::Kv => "kv",
+        Program::EventLoop => "event_loop",
         Program::Redis => "redis-server",
     }
 }
@@ -273,7 +285,7 @@ pub(crate) fn example(name: &str) -> PathBuf {
         let test = env::current_exe().expect("the system names this test's executable");
         let profile_directory = test.ancestors().nth(2).expect("tests lie in target/<profile>/deps");
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--example", "kv", "--example", "tail", "--manifest-path"]);
+        build.args(["build", "--quiet", "--examples", "--manifest-path"]);
         build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
         build.arg("--target-dir").arg(profile_directory.parent().expect("a profile lies in target"));
         if !cfg!(debug_assertions) {

@@ -180,20 +180,24 @@ fn an_option_that_cannot_be_followed_is_one_line_and_exit_code_2() {
 }
 
 /// `tail` in a process of its own; killed when dropped.
-struct Tail {
+pub(crate) struct Tail {
     process: Child,
     stdout: Lines,
     stderr: Lines,
 }
 
 impl Tail {
-    fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(example("tail"));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("tail was built");
         let stdout = Lines::of(process.stdout.take().expect("it is piped"));
         let stderr = Lines::of(process.stderr.take().expect("it is piped"));
         Self { process, stdout, stderr }
+    }
+
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.id()
     }
 
     #[track_caller]
@@ -205,7 +209,7 @@ impl Tail {
     }
 
     /// What it told on stderr.
-    fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         self.stderr.all().join("\n")
     }
 
@@ -219,7 +223,7 @@ impl Tail {
     }
 
     #[track_caller]
-    fn texts(&self) -> Vec<String> {
+    pub(crate) fn texts(&self) -> Vec<String> {
         self.printed().into_iter().map(|(_, text)| text).collect()
     }
 
@@ -230,7 +234,7 @@ impl Tail {
     }
 
     /// Waits until it has ended, and all that it wrote is read.
-    fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let status = wait_for("end of tail", || {
             let status = self.process.try_wait().expect("the process is ours");
             status.ok_or_else(|| self.told())

@@ -15,6 +15,12 @@ of_both! {
     commands_after_a_wait_come_after_its_answer,
 }
 
+of_hosts! {
+    small:
+    a_wait_that_times_out_tells_how_many_acknowledged,
+    commands_after_a_wait_come_after_its_answer,
+}
+
 /// T24, T25, T27, R162, R167, R171. While the replica is stopped nobody's write is acknowledged.
 fn two_hundred_clients_wait_at_once_and_each_gets_its_answer(program: Program) {
     let (primary, replica) = pair(program);

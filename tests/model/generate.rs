@@ -369,7 +369,9 @@ impl Host {
             return rng.pick(&[ReplicationId::NONE, self.ids[self.ids.len() - 1]]).expect("two");
         }
         let mut bytes = [0; 20];
-        bytes.iter_mut().for_each(|byte| *byte = rng.next().to_le_bytes()[0]);
+        bytes[..8].copy_from_slice(&rng.next().to_le_bytes());
+        // The same choice may be made twice, and an id is never used again.
+        bytes[8..16].copy_from_slice(&self.ids.len().to_le_bytes());
         let id = ReplicationId::from_random(bytes);
         self.ids.push(id);
         id

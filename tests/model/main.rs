@@ -15,6 +15,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod coverage;
+mod draw;
 mod generate;
 mod history;
 mod pair;

@@ -1,7 +1,5 @@
 //! Numbers that follow from a seed.
 
-use std::time::Duration;
-
 use crate::reference::mix;
 
 #[derive(Clone, Copy, Debug)]
@@ -17,35 +15,7 @@ impl Rng {
         mix(self.0)
     }
 
-    /// Of 0 to `most`, inclusive.
-    pub(crate) const fn upto(&mut self, most: u64) -> u64 {
-        match most.checked_add(1) {
-            Some(count) => self.next() % count,
-            None => self.next(),
-        }
-    }
-
-    pub(crate) const fn within(&mut self, least: u64, most: u64) -> u64 {
-        least + self.upto(most - least)
-    }
-
-    pub(crate) const fn chance(&mut self, percent: u64) -> bool {
-        self.upto(99) < percent
-    }
-
-    pub(crate) fn size(&mut self, least: usize, most: usize) -> usize {
-        usize::try_from(self.within(least as u64, most as u64)).expect("between two sizes")
-    }
-
-    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> Option<T> {
-        (!of.is_empty()).then(|| of[self.size(0, of.len() - 1)])
-    }
-
-    pub(crate) fn one_of<T: Copy, const N: usize>(&mut self, of: [T; N]) -> T {
-        of[self.size(0, N - 1)]
-    }
-
-    pub(crate) fn millis(&mut self, least: u64, most: u64) -> Duration {
-        Duration::from_millis(self.within(least, most))
+    pub(crate) const fn below(&mut self, count: u64) -> u64 {
+        self.next() % count
     }
 }

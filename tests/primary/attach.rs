@@ -52,7 +52,7 @@ fn without_an_id_in_stock_nobody_starts_the_stream() {
     assert_eq!(attempt(&mut primary), Ok(()));
 }
 
-/// R55, in counts instead of the wire's next bytes.
+/// redis#1271, R55, in counts instead of the wire's next bytes.
 #[test]
 fn a_replica_resumes_at_every_offset_kept_and_no_other() {
     let mut host = Host::new(|config| config.backlog_capacity = 1024);

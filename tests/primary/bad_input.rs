@@ -119,7 +119,7 @@ fn a_wait_that_makes_no_sense_is_answered_and_nobody_waits() {
     unchanged(&mut host, &before);
 }
 
-/// Bug 16 of the field: a count above 2^31 was taken for a negative one, and satisfied at once.
+/// valkey#3407: a count above 2^31 was taken for a negative one, and satisfied at once.
 #[test]
 fn a_wait_for_more_replicas_than_there_can_be_is_not_satisfied() {
     let (mut host, _) = busy();

@@ -50,7 +50,7 @@ fn stats_tell_what_was_sent_and_who_was_dropped_by_a_limit() {
     assert!(has(&text, "client_output_buffer_limit_disconnections:1"), "{text}");
 }
 
-/// T13 and R16: the history grows past its size for a slow replica, and INFO tells so.
+/// redis#327, T13 and R16: the history grows past its size for a slow replica, and INFO tells so.
 #[test]
 fn a_stuck_replica_shows_in_the_length_of_the_history_and_as_its_memory() {
     let mut host = Host::new(|config| config.backlog_capacity = 16_384);

@@ -99,7 +99,7 @@ fn an_impossible_configuration_changes_nothing() {
     assert_eq!(*host.primary.config(), before);
 }
 
-/// B1, by the formula that the configuration's documentation gives.
+/// Bound B1, by the formula that the configuration's documentation gives.
 #[test]
 fn memory_stays_within_its_bound_however_slow_replicas_are() {
     let (capacity, hard, unit) = (1 << 20, 4 << 20, 300_000);
@@ -127,7 +127,7 @@ fn memory_stays_within_its_bound_however_slow_replicas_are() {
     assert!(highest > hard, "slow replicas were there: {highest}");
 }
 
-/// B2: a capacity raised at run time loses nothing, one lowered keeps what is asked for.
+/// redis#9713 (B3) and bound B2: a capacity raised at run time loses nothing, one lowered keeps what is asked for.
 #[test]
 fn the_capacity_changes_at_run_time() {
     let mut host = limited(1 << 20);

@@ -4,6 +4,7 @@
 
 mod attach;
 mod bad_input;
+mod field_bugs;
 mod gate;
 mod host;
 mod info;

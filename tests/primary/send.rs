@@ -93,6 +93,34 @@ fn a_write_that_a_signal_interrupts_is_made_again() {
     assert_eq!(socket.1, numbered(1500));
 }
 
+/// As many chunks as one system call takes are no more calls than one.
+#[test]
+fn what_lies_in_many_chunks_is_sent_in_one_call() {
+    struct Calls(Vec<usize>);
+    impl Write for Calls {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.write_vectored(&[IoSlice::new(bytes)])
+        }
+
+        fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            self.0.push(slices.iter().map(|slice| slice.len()).sum());
+            Ok(self.0[self.0.len() - 1])
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut host = Host::new(|config| config.backlog_capacity = 1024);
+    let replica = host.online();
+    host.append(&numbered(64 * 16));
+    host.append(&numbered(10));
+    let mut socket = Calls(Vec::new());
+    assert_eq!(host.primary.write_to(replica, &mut socket, host.now).unwrap(), Sent::All);
+    assert_eq!(socket.0, [64 * 16, 10]);
+}
+
+/// kvrocks#346, B42: what was left to send waited for the next write, or for a limit.
 #[test]
 fn one_far_behind_lets_others_have_their_turn() {
     let mut host = Host::new(|config| config.max_send = 1000);
@@ -159,6 +187,7 @@ fn a_batch_is_lent_once_and_what_is_left_in_it_again() {
     assert!(host.primary.take_batch(replica, host.now).unwrap().is_none());
 }
 
+/// valkey#1097, redis#10265, KeyDB#896: used after its replica was freed.
 #[test]
 fn a_batch_of_a_replica_long_gone_is_let_go_of() {
     let mut host = Host::new(|_| ());
@@ -209,7 +238,7 @@ fn what_is_reported_by_hand_is_bounded_by_what_was_lent() {
     assert_eq!(host.primary.handle_sent(replica, 6, host.now), Ok(Sent::All));
 }
 
-/// What a batch lends counts as lent at once: a fast replica's ack is not early.
+/// B45: what a batch lends counts as lent at once: a fast replica's ack is not early.
 #[test]
 fn an_ack_counts_up_to_what_was_lent_and_no_further() {
     let mut host = Host::new(|_| ());

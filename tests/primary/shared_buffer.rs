@@ -79,7 +79,7 @@ fn what_a_stuck_replica_pins_lets_others_resume() {
     assert_eq!(host.flush(back).len(), 100 * (MB / 10));
 }
 
-/// T15 and R108: in portions, so that no call takes long.
+/// redis#9713, B3, T15 and R108: in portions, so that no call takes long.
 #[test]
 fn what_a_dropped_replica_pinned_is_let_go_of_gradually() {
     let mut host = sized(16_384, None);
@@ -106,7 +106,7 @@ fn what_a_dropped_replica_pinned_is_let_go_of_gradually() {
     host.primary.check_invariants();
 }
 
-/// T17 and L5: whoever can't be sent it within the limit is not let in again to be dropped again.
+/// redis#11666, B1, T17 and L5: whoever can't be sent it within the limit is not let in again to be dropped again.
 #[test]
 fn a_unit_above_the_limit_makes_no_loop_of_resumes() {
     let mut host = sized(16_384, Some(32_768));
@@ -130,7 +130,7 @@ fn a_unit_above_the_limit_makes_no_loop_of_resumes() {
     assert!(host.is_attached(newcomer));
 }
 
-/// T18 and R103: the very first byte that is kept, after large and small units.
+/// redis#11905, B2, T18 and R103: the very first byte that is kept, after large and small units.
 #[test]
 fn the_first_byte_kept_can_be_resumed_from() {
     let mut host = sized(16_384, Some(1 << 30));

@@ -10,7 +10,7 @@ fn wanted(waiting: usize, all_take_end_mark: bool) -> Event {
     Event::SnapshotWanted { waiting, all_take_end_mark }
 }
 
-/// R61 and B10: the field told the offset of the request, or that of the reply.
+/// redis#2724, R61 and B10: the field told the offset of the request, or that of the reply.
 #[test]
 fn the_offset_told_is_that_of_the_cut() {
     let mut host = Host::new(|_| ());
@@ -29,7 +29,7 @@ fn the_offset_told_is_that_of_the_cut() {
     assert_eq!(host.flush(replica), b" and after");
 }
 
-/// T51.
+/// redis#2724, T51.
 #[test]
 fn all_who_wait_share_one_snapshot() {
     let mut host = Host::new(|_| ());
@@ -91,7 +91,7 @@ fn a_late_replica_does_not_join_what_the_backlog_has_lost_or_it_cannot_receive()
     assert!(host.is_attached(second));
 }
 
-/// R89: the receiver finds the mark only as the last thing that came.
+/// B23, R89: the receiver finds the mark only as the last thing that came.
 #[test]
 fn behind_an_end_mark_the_stream_waits_for_the_first_ack() {
     let mut host = Host::new(|_| ());
@@ -152,7 +152,7 @@ fn one_that_takes_no_end_mark_is_left_for_the_next_snapshot() {
     assert_eq!(transfers, [(marked, first.snapshot), (plain, second.snapshot), (silent, second.snapshot)]);
 }
 
-/// R82, T56 and T57: they come back by themselves, and then a new one is asked for.
+/// B40, R82, T56 and T57: they come back by themselves, and then a new one is asked for.
 #[test]
 fn a_failed_snapshot_drops_those_who_shared_it_and_nobody_else() {
     let mut host = Host::new(|_| ());
@@ -185,7 +185,7 @@ fn a_snapshot_that_is_never_ready_fails_just_past_its_time() {
     assert_eq!(host.pass(NANOSECOND), [Event::Dropped { replica, reason }, over]);
 }
 
-/// R86: before the transfer only; inside the image or the stream they would be taken for part of it.
+/// B21, B24, R86: before the transfer only; inside the image or the stream they would be taken for part of it.
 #[test]
 fn who_waits_is_kept_alive_until_its_transfer_begins() {
     let mut host = Host::new(|config| config.snapshot_delay = seconds(10));
@@ -226,6 +226,7 @@ fn a_snapshot_is_asked_for_until_it_is_begun_or_nobody_waits() {
     assert_eq!(host.primary.begin_snapshot(SIZED, host.now), Err(SnapshotError::NobodyWaits));
 }
 
+/// redis#8762, B39: a full sync that got stuck had no timeout.
 #[test]
 fn progress_renews_the_deadline_of_a_transfer() {
     let timeout = seconds(60);
@@ -242,6 +243,7 @@ fn progress_renews_the_deadline_of_a_transfer() {
     assert_eq!(host.pass(NANOSECOND), [Event::Dropped { replica, reason }, over]);
 }
 
+/// B11: SELECT was not put again for who had just joined.
 #[test]
 fn the_unit_after_a_cut_is_read_in_a_context_of_its_own() {
     let mut host = Host::new(|_| ());

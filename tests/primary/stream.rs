@@ -119,7 +119,7 @@ fn a_command_that_changed_nothing_leaves_no_trace() {
     assert_eq!(host.flush(replica), b"kept instead");
 }
 
-/// R7, T71: a replica that joins knows no selected database; one that resumes does.
+/// KeyDB#80, B11, R7, T71: a replica that joins knows no selected database; one that resumes does.
 #[test]
 fn select_is_put_where_a_reader_could_not_know() {
     let mut host = Host::new(|_| ());
@@ -254,7 +254,7 @@ fn the_heart_beats_in_the_stream_while_somebody_listens() {
     assert_eq!(host.primary.end(), at(12));
 }
 
-/// R18 and R19, and B12: writes without a backlog are not counted, so the id must go with it.
+/// 6ddf0ea29, R18 and R19, and B12: writes without a backlog are not counted, so the id must go with it.
 #[test]
 fn a_backlog_that_nobody_comes_back_for_is_let_go_of_with_its_id() {
     let mut host = Host::new(|config| config.backlog_ttl = Some(seconds(100)));

@@ -42,7 +42,8 @@ fn is_wanted(events: &[Event]) -> bool {
     events.iter().any(|event| matches!(event, Event::SnapshotWanted { .. }))
 }
 
-/// L5: half of it is certain, the rest drawn; twice as long with each failure, and never above the cap.
+/// valkey#4718, valkey#4742, L5: half of it is certain, the rest drawn; twice as long with each failure, and never
+/// above the cap.
 #[test]
 fn each_failure_holds_a_peer_back_for_longer_up_to_the_cap() {
     let mut host = backing_off();
@@ -132,6 +133,25 @@ fn a_peer_in_back_off_holds_nobody_up_and_does_not_join() {
     assert!(is_wanted(&host.pass(seconds(8))));
 }
 
+/// The moment at which its time is over is its own.
+#[test]
+fn who_is_back_just_as_its_back_off_ends_joins() {
+    let mut host = backing_off();
+    let held = fail(&mut host, 6380);
+    let other = newcomer(&mut host, 6381);
+    let cut = host.begin(SIZED);
+    host.pass(held - NANOSECOND);
+    let early = newcomer(&mut host, 6380);
+    assert_eq!(host.report_of(early).state, ReplicaState::WaitingForSnapshot);
+    host.primary.detach(early, Detach::Clean, host.now).unwrap();
+    host.pass(NANOSECOND);
+    let back = newcomer(&mut host, 6380);
+    for joined in [other, back] {
+        assert_eq!(host.report_of(joined).state, ReplicaState::PreparingSnapshot);
+    }
+    host.ready(&cut);
+}
+
 /// A sync has succeeded once the replica holds what was written meanwhile, not before.
 #[test]
 fn a_success_forgives_all_failures() {
@@ -185,7 +205,8 @@ fn without_back_off_nobody_is_held_back() {
     assert_eq!(fail(&mut host, 6380), Duration::ZERO);
 }
 
-/// Others wait for theirs with keep-alives, in order of arrival, and are asked for as soon as one is free.
+/// valkey#3893: others wait for theirs with keep-alives, in order of arrival, and are asked for as soon as one is
+/// free.
 #[test]
 fn no_more_transfers_run_at_once_than_are_allowed() {
     let mut host = Host::new(|config| config.max_transfers = 2);
@@ -236,7 +257,7 @@ fn a_replica_that_comes_after_the_cut_waits_for_the_next_snapshot_or_shares_this
     }
 }
 
-/// T55 and T59: the survivors' transfers go on, and the image is let go of with its last replica.
+/// B41, T55 and T59: the survivors' transfers go on, and the image is let go of with its last replica.
 #[test]
 fn a_snapshot_lasts_as_long_as_somebody_receives_it() {
     let mut host = Host::new(|_| ());

@@ -259,3 +259,15 @@ proptest! {
         prop_assert_eq!(lazy.told, eager.told);
     }
 }
+
+#[test]
+fn nobody_gets_no_heartbeat() {
+    let heartbeat = Heartbeat { payload: Bytes::from_static(b"beat"), period: seconds(10) };
+    let mut host = Host::new(|config| config.heartbeat = Some(heartbeat));
+    let replica = host.online();
+    host.pass(seconds(10));
+    assert_eq!(host.primary.end(), at(4));
+    host.primary.detach(replica, headwater::Detach::Lost, host.now).unwrap();
+    host.pass(seconds(100));
+    assert_eq!(host.primary.end(), at(4));
+}

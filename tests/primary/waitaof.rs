@@ -70,7 +70,7 @@ fn fsynced_is_never_taken_from_applied() {
     assert_eq!(news(host.events()), ends, "they share one ack");
 }
 
-/// R178 and T29: what no write ever put into a file is not on the disk before the host says so.
+/// redis#13793, R178 and T29: what no write ever put into a file is not on the disk before the host says so.
 #[test]
 fn the_own_disk_holds_what_the_host_told_and_no_more() {
     let mut host = asking();
@@ -87,7 +87,7 @@ fn the_own_disk_holds_what_the_host_told_and_no_more() {
     assert_eq!(host.report().local_fsynced, Some(target));
 }
 
-/// T40, B28 and R176: neither ends by the other's count.
+/// redis#11917, redis#11922, T40, B28 and R176: neither ends by the other's count.
 #[test]
 fn a_wait_and_a_waitaof_are_told_apart() {
     let mut host = asking();
@@ -95,8 +95,10 @@ fn a_wait_and_a_waitaof_are_told_apart() {
     let older = host.append(b"older");
     let newer = host.append(b"newer");
     let aof = pending(&mut host, waitaof(older, false, 1));
+    let same = pending(&mut host, wait(older, 1));
     let applied = pending(&mut host, wait(newer, 2));
     host.catch_up(first);
+    assert_eq!(news(host.events()), [ended(same, 1, WaitEnded::Satisfied)]);
     host.catch_up(second);
     assert_eq!(news(host.events()), [ended(applied, 2, WaitEnded::Satisfied)]);
     fsync(&mut host, second, newer, older);
@@ -123,7 +125,7 @@ fn who_waits_for_a_disk_that_syncs_no_more_is_told_so() {
     assert!(host.primary.cancel_wait(other).is_ok(), "it asked for no own disk");
 }
 
-/// T31: from when the host syncs at all, a wait that begins before the disk has the target ends with it.
+/// B29, T31: from when the host syncs at all, a wait that begins before the disk has the target ends with it.
 #[test]
 fn a_wait_that_begins_while_the_file_is_made_ends_once_it_is_there() {
     let mut host = asking();
@@ -163,7 +165,7 @@ fn the_own_disk_is_waited_for_without_replicas_and_backlog() {
     assert_eq!(over(&mut host, waitaof(target, true, 0)).how, WaitEnded::Satisfied);
 }
 
-/// T36: who waits before there is any replica is released by the first that has its image on its disk.
+/// redis#11713, T36: who waits before there is any replica is released by the first that has its image on its disk.
 #[test]
 fn a_wait_without_replicas_ends_with_the_first_that_comes() {
     let mut host = asking();
@@ -215,7 +217,7 @@ fn a_new_connection_has_told_nothing_of_its_disk() {
     assert_eq!(news(host.events()), [ended(waiter, 1, WaitEnded::Satisfied)]);
 }
 
-/// T38: heartbeats and requests for acks are in no file, and nobody waits for them.
+/// redis#12622, B29, T38: heartbeats and requests for acks are in no file, and nobody waits for them.
 #[test]
 fn what_no_client_wrote_is_not_waited_for() {
     let mut host = asking();

@@ -122,7 +122,7 @@ fn of_an_ack_and_a_deadline_the_first_to_be_handed_in_wins() {
     }
 }
 
-/// R166, T28 and B25: a script's own target counts, so of two replicas the stopped one does not.
+/// valkey#776, R166, T28 and B25: a script's own target counts, so of two replicas the stopped one does not.
 #[test]
 fn one_that_may_not_block_gets_the_count_of_this_moment() {
     let mut host = asking();
@@ -159,7 +159,7 @@ fn without_a_timeout_a_wait_lasts_until_it_is_satisfied() {
     assert_eq!(news(host.events()), [ended(waiter, 1, WaitEnded::Satisfied)]);
 }
 
-/// R161 and R166: zero replicas hold everything, and one that never wrote waits for the beginning.
+/// redis#6393, R161 and R166: zero replicas hold everything, and one that never wrote waits for the beginning.
 #[test]
 fn nobody_waits_for_no_replica_or_for_what_is_there() {
     let mut host = asking();
@@ -254,7 +254,7 @@ fn a_replica_that_left_does_not_count() {
     assert_eq!(news(host.events()), [ended(waiter, 2, WaitEnded::Satisfied)]);
 }
 
-/// R172, T27 and L3: one request however many wait, and one ack that ends them all.
+/// valkey#787, B26, R172, T27 and L3: one request however many wait, and one ack that ends them all.
 #[test]
 fn ten_thousand_waits_share_one_request_and_one_ack() {
     let mut host = asking();
@@ -284,7 +284,8 @@ fn pending_unchecked(host: &mut Host, wait: Wait) -> WaiterKey {
     }
 }
 
-/// B27: the write behind a WAIT comes while its end is being told, and is asked for without a tick in between.
+/// 4024bc7ee, B27: the write behind a WAIT comes while its end is being told, and is asked for without a tick in
+/// between.
 #[test]
 fn a_client_that_pipelines_waits_for_round_trips_only() {
     let mut host = asking();
@@ -345,7 +346,7 @@ fn the_ends_of_one_ack_come_by_replicas_and_then_by_target() {
     );
 }
 
-/// L2, R171: for a client that is gone, or unblocked by another.
+/// CVE-2026-23479, L2, R171: for a client that is gone, or unblocked by another.
 #[test]
 fn a_cancelled_wait_is_heard_of_no_more() {
     let mut host = asking();

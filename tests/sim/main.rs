@@ -26,6 +26,7 @@
 //! `replica/` speaks the wire; `model.rs` and `truth.rs` are what is so. `spiral.rs` is a
 //! kind of run with absences only. What was found is kept in `regressions.rs`.
 
+mod draw;
 mod env;
 mod fault;
 mod faults;

@@ -35,7 +35,7 @@ fn run_all(next: &AtomicU64, seeds: u64, progress: &Mutex<Progress>) {
         let world = catch_unwind(|| run_checked(seed));
         // Once the other thread has failed nobody asks for it any more.
         let Ok(mut progress) = progress.lock() else { return };
-        progress.add(&world.unwrap_or_else(|failure| resume_unwind(failure)));
+        progress.add(seed, &world.unwrap_or_else(|failure| resume_unwind(failure)));
     }
 }
 

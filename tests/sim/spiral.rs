@@ -9,6 +9,7 @@ use crate::options::Options;
 use crate::rng::Rng;
 use crate::world::World;
 
+/// redis#11534, redis#2315, redis#15447, valkey#3044, valkey#2119: one full resync after the other.
 #[test]
 fn replicas_are_resynced_no_more_often_than_their_absences_account_for() {
     let (mut resumes, mut snapshots, mut gaps) = (0, 0, 0);

@@ -4,6 +4,7 @@ use std::time::Duration;
 use headwater::{Backoff, Timestamp};
 
 use super::Host;
+use super::link::Link;
 
 /// Replicas whose last sync failed, by the port that they announce, and what is known of how long they are held back:
 /// the jitter is not.
@@ -48,10 +49,6 @@ impl Failures {
         !others.is_empty()
     }
 
-    pub(super) fn forget(&mut self, port: i64) {
-        self.0.remove(&port);
-    }
-
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
@@ -86,6 +83,16 @@ fn nominal(backoff: Backoff, failures: u32) -> Duration {
 }
 
 impl Host {
+    /// Its sync has succeeded. Another connection of it that waits may be held back as long as it was told.
+    pub(super) fn forget_failures(&mut self, port: i64) {
+        let waits = |link: &Link| link.peer.port == port && link.account.waits();
+        if self.live().any(|(link, _)| waits(link)) {
+            self.failures.0.entry(port).and_modify(|failed| failed.least = 0);
+        } else {
+            self.failures.0.remove(&port);
+        }
+    }
+
     pub(super) fn note_failed_sync(&mut self, port: i64) {
         if let Some(backoff) = self.config().sync_backoff {
             let (now, room) = (self.now(), self.config().max_replicas);

@@ -75,8 +75,10 @@ impl Host {
                 if let Some(transfer) = &mut link.transfer {
                     transfer.has_acked = true;
                 }
-                if account.synced_at.take_if(|end| account.acked >= Some(*end)).is_some() {
-                    self.failures.forget(link.peer.port);
+                let (has_synced, port) =
+                    (account.synced_at.take_if(|end| account.acked >= Some(*end)).is_some(), link.peer.port);
+                if has_synced {
+                    self.forget_failures(port);
                 }
                 self.end_waits_by_acks(env);
             }
