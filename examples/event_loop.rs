@@ -349,7 +349,7 @@ impl Server {
         let out = &mut client.output;
         match (name, args) {
             (b"wait", _) => self.wait(client, args)?,
-            (b"info", _) => wire::put_bulk(out, &self.info()),
+            (b"info", _) => wire::put_bulk(out, &strings::info(&self.primary.report(self.now))),
             (b"role", []) => info::put_role(out, &self.primary.report(self.now)),
             (b"replconf", _) => {
                 if wire::replconf(args, &mut client.peer)? == Replconf::Ok {
@@ -405,13 +405,6 @@ impl Server {
             wire::put_continue(&mut client.output, id, &client.peer);
         }
         Ok(()) // else its answer goes with the snapshot
-    }
-
-    fn info(&self) -> String {
-        let report = self.primary.report(self.now);
-        let (clients, memory, stats) = (info::clients(&report), info::memory(&report), info::stats(&report));
-        let replication = info::replication(&report, info::Flavour::Redis);
-        format!("# Clients\r\n{clients}\r\n# Memory\r\n{memory}\r\n# Stats\r\n{stats}\r\n{replication}")
     }
 }
 

@@ -24,12 +24,15 @@
 //! | [`Primary`] | feeds replicas: connects the parts below, and is what a host drives |
 //! | [`Node`], [`Replica`] | a primary that can change its role; the replica's side alone |
 //! | [`Unit`], [`Event`], [`Batch`] | what a host puts in, what it acts on, what it sends |
+//! | [`shared::SharedNode`], [`shared::Sender`], [`shared::Events`] | the same node behind a lock, for threads |
 //! | [`Config`], [`Report`] | every bound, with its default; every figure of one instant |
 //! | [`wire`], [`info`] | the Redis dialect; text for people |
 //! | [`Backlog`], [`History`] | the stream's bytes, and who may resume from them |
 //! | [`Acks`], [`GoodReplicas`], [`Waiters`] | how far replicas are; the write gate; WAIT |
 //! | [`OutputMeter`], [`Backoff`] | output limits, and how long to hold back who failed |
 //! | [`Offset`], [`Timestamp`], [`ReplicationId`], [`ReplicaKey`] | values |
+//!
+#![cfg_attr(feature = "sync", doc = include_str!("embedding.md"))]
 //!
 //! # Features
 //!

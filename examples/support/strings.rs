@@ -1,9 +1,10 @@
-//! What a small store knows of data: GET, SET, INCR, DEL and DBSIZE.
+//! What a small store knows of data: GET, SET, INCR, DEL and DBSIZE; and its INFO.
 
 use std::str;
 
 use bytes::{Bytes, BytesMut};
-use headwater::{Sink as _, wire};
+use headwater::info::{self, Flavour};
+use headwater::{Report, Sink as _, wire};
 
 use crate::store::Store;
 
@@ -57,6 +58,12 @@ pub fn write(
             wire::put_integer(out, deleted.len() as u64);
         }
     }
+}
+
+pub fn info(report: &Report) -> String {
+    let (clients, memory, stats) = (info::clients(report), info::memory(report), info::stats(report));
+    let replication = info::replication(report, Flavour::Redis);
+    format!("# Clients\r\n{clients}\r\n# Memory\r\n{memory}\r\n# Stats\r\n{stats}\r\n{replication}")
 }
 
 fn number(store: &Store, key: &[u8]) -> Option<i64> {

@@ -49,6 +49,10 @@ macro_rules! of_hosts {
         mod event_loop {
             of_both!(@each [#[ignore = "needs redis-server"]] EventLoop: $($check),+);
         }
+
+        mod threads {
+            of_both!(@each [#[ignore = "needs redis-server"]] Threads: $($check),+);
+        }
     };
     ($($check:ident),+ $(,)?) => {
         mod kv {

@@ -20,8 +20,16 @@ pub(crate) enum Program {
     Kv,
     /// The small one in a loop of its own. Its settings are in its source.
     EventLoop,
+    /// The small one of plain threads, likewise.
+    Threads,
     /// The real one: as a replica, and as the primary of a control that shows what `kv` is held to.
     Redis,
+}
+
+impl Program {
+    const fn is_small(self) -> bool {
+        matches!(self, Self::EventLoop | Self::Threads)
+    }
 }
 
 /// A server process on a port and in a directory of its own; killed when dropped.
@@ -67,7 +75,7 @@ impl Server {
 
     /// Whether it knows no other commands on data than SET, GET, DEL, INCR and DBSIZE.
     pub(crate) fn is_small(&self) -> bool {
-        self.program == Program::EventLoop
+        self.program.is_small()
     }
 
     pub(crate) fn process_id(&self) -> u32 {
@@ -257,7 +265,7 @@ fn start(program: Program, port: u16, directory: &Path, options: &[String]) -> C
         _ => Command::new(example(name(program))),
     };
     command.args(["--port", &port.to_string()]);
-    if program != Program::EventLoop {
+    if !program.is_small() {
         command.args(["--bind", &Ipv4Addr::LOCALHOST.to_string(), "--dir"]).arg(directory);
         command.args(if program == Program::Redis { &["--save", ""][..] } else { &[] }).args(options);
     }
@@ -274,6 +282,7 @@ fn name(program: Program) -> &'static str {
     match program {
         Program::Kv => "kv",
         Program::EventLoop => "event_loop",
+        Program::Threads => "threads",
         Program::Redis => "redis-server",
     }
 }
