@@ -49,5 +49,5 @@ fn append(log: &impl Log, threads: usize) -> Instant {
     })
 }
 
-/// 8 MiB: many slices of the scheduler.
-const UNITS: usize = 1 << 17;
+/// 4 MiB: some milliseconds, so that all threads are at it most of the time.
+const UNITS: usize = 1 << 16;

@@ -16,8 +16,8 @@ impl Replicated {
     pub(crate) fn new(replicas: usize) -> Self {
         let node = logs::node();
         let run = |_| {
-            let (sender, node) = (online(&node), node.clone());
-            thread::spawn(move || send(sender, &node))
+            let (sender, node, start) = (online(&node), node.clone(), node.end());
+            thread::spawn(move || send(sender, &node, start))
         };
         let senders = (0..replicas).map(run).collect();
         Self { node, senders }
@@ -56,8 +56,8 @@ pub(crate) fn online(node: &SharedNode) -> Sender {
 }
 
 /// Counts what a socket would be given.
-fn send(mut sender: Sender, node: &SharedNode) {
-    let (replica, mut held) = (sender.replica(), node.end());
+fn send(mut sender: Sender, node: &SharedNode, mut held: Offset) {
+    let replica = sender.replica();
     loop {
         match sender.next() {
             Step::Stream(batch) => {

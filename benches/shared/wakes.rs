@@ -181,8 +181,8 @@ fn spawn(run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
 /// Who waits falls asleep a little later than it is counted.
 const SETTLING: Duration = Duration::from_micros(100);
 
-/// Enough for the 99th percentile to be none of the three slowest.
-const ROUNDS: usize = 400;
+/// The 99th percentile is the second slowest.
+const ROUNDS: usize = 200;
 
 /// As many acks as there are bytes.
 const MOST_ROUNDS: usize = 1 << 20;
