@@ -12,9 +12,9 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
 
 pub(crate) use targets::{Target, print};
+pub(crate) use work::Work;
 #[allow(unused_imports, reason = "no bench uses all of it")]
-pub(crate) use work::Random;
-pub(crate) use work::{Work, timed};
+pub(crate) use work::{Random, timed};
 
 pub(crate) fn criterion() -> Criterion {
     Criterion::default()

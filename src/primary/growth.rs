@@ -71,6 +71,24 @@ impl Primary {
         }
     }
 
+    /// Whether a write that enters is nobody's business.
+    #[cfg(feature = "sync")]
+    #[inline]
+    pub(crate) fn is_alone(&self) -> bool {
+        self.replicas.len() == 0 && !self.good.is_on()
+    }
+
+    /// Lets go, after a write, of what the stream does not need any more. Tells whether that leaves nothing to do to one
+    /// who was alone before: nothing to be told, and nothing due earlier than it was.
+    #[cfg(feature = "sync")]
+    #[inline]
+    pub(crate) fn tidy(&mut self) -> bool {
+        if self.stream.has_surplus() {
+            self.stream.trim();
+        }
+        !self.stream.has_surplus() && !self.outbox.history_changed
+    }
+
     #[cold]
     fn take_sample(&mut self, start: Offset) {
         let held = |(key, replica)| self.held_by(key, replica);

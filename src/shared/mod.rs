@@ -122,7 +122,7 @@ use crate::key::{Gone, ReplicaKey, SnapshotKey};
 use crate::node::{Fence, FenceEnd, FenceError, FenceOutcome, Node, Start};
 use crate::offset::Offset;
 use crate::primary::{
-    AckError, Answer, AttachError, Config, ConfigError, Detach, Peer, Report, SnapshotError, Unit,
+    AckError, Answer, AttachError, Config, ConfigError, Detach, Peer, Primary, Report, SnapshotError, Unit,
     WriteRefused, Written,
 };
 use crate::snapshots::{Cut, Image};
@@ -197,7 +197,7 @@ impl SharedNode {
     /// [`WriteRefused`]; `apply` was not run.
     #[inline]
     pub fn write<R>(&self, apply: impl FnOnce(&mut Unit<'_>) -> R) -> Result<Written<R>, WriteRefused> {
-        self.with(|node, now| node.primary().write(now, apply))
+        self.write_by(|primary, now| primary.write(now, apply))
     }
 
     /// As [`Primary::write_ungated`](crate::Primary::write_ungated): for an expiry, or an eviction.
@@ -210,7 +210,20 @@ impl SharedNode {
         &self,
         apply: impl FnOnce(&mut Unit<'_>) -> R,
     ) -> Result<Written<R>, WriteRefused> {
-        self.with(|node, now| node.primary().write_ungated(now, apply))
+        self.write_by(|primary, now| primary.write_ungated(now, apply))
+    }
+
+    #[inline]
+    fn write_by<R>(&self, write: impl FnOnce(&mut Primary, Timestamp) -> R) -> R {
+        let mut state = self.handle.inner.lock();
+        let now = state.now();
+        let primary = state.node.primary();
+        let is_alone = primary.is_alone();
+        let written = write(primary, now);
+        if is_alone && primary.tidy() {
+            state.leave();
+        }
+        written
     }
 
     /// Whether a write would be let in at this moment, as [`Primary::admit_write`](crate::Primary::admit_write).

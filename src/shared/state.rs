@@ -122,6 +122,13 @@ impl Guard<'_> {
         }
     }
 
+    /// Lets go of the lock, where nothing has come of what was done.
+    #[inline]
+    pub(super) fn leave(mut self) {
+        debug_assert!(!self.is_timer_late() && self.node.poll_event().is_none(), "somebody is to be told");
+        self.state = None;
+    }
+
     /// Sleeps, without the lock, until `bell` rings. Settle first, and then look whether there is nothing to do.
     pub(super) fn wait(&mut self, bell: &Condvar) {
         debug_assert!(!self.has_ended(), "whoever has ended is woken first");
@@ -167,7 +174,13 @@ impl DerefMut for Guard<'_> {
 impl Drop for Guard<'_> {
     #[inline]
     fn drop(&mut self) {
+        if self.state.is_none() {
+            return;
+        }
         self.settle();
+        if !self.has_ended() {
+            return self.state = None;
+        }
         let (waits, fences) = (mem::take(&mut self.ended_waits), mem::take(&mut self.ended_fences));
         self.state = None;
         waits.into_iter().for_each(Ended::wake);

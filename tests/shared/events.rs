@@ -1,7 +1,7 @@
 use std::thread;
 
 use crossbeam_channel::select;
-use headwater::{Event, NodeEvent, UpstreamEvent, Wanted};
+use headwater::{Event, NodeEvent, Sink, UpstreamEvent, Wanted};
 
 use crate::host::{Host, id};
 
@@ -27,6 +27,28 @@ fn gate(events: &[NodeEvent]) -> Vec<Event> {
         _ => None,
     };
     events.iter().filter_map(of_gate).collect()
+}
+
+/// Without a replica a write looks for nobody to wake, but for what it broke.
+#[test]
+fn a_unit_that_is_too_large_is_told_of_though_no_replica_is_there() {
+    let mut host = Host::new(|config| config.max_unit = 8);
+    host.write(b"8 bytes.");
+    assert_eq!(host.drain(), []);
+    assert_eq!(host.node.write(|unit| unit.put(b"these are 17 byte")).unwrap().end, None);
+    let changed = NodeEvent::Primary(Event::HistoryChanged { id: id(3) });
+    assert_eq!(host.drain(), [changed, NodeEvent::Primary(Event::IdWanted)]);
+}
+
+/// What a chunk of the backlog leaves behind is no work for the timer's thread.
+#[test]
+fn writes_that_no_replica_follows_leave_nothing_due() {
+    let host = Host::new(|config| config.backlog_capacity = 1 << 20);
+    let due = host.node.poll_timeout();
+    for _ in 0..(4 << 10) {
+        host.write(&[b'x'; 1 << 10]);
+        assert_eq!(host.node.poll_timeout(), due);
+    }
 }
 
 #[test]
