@@ -29,17 +29,17 @@ fn to_floor(threads: usize, senders: usize) -> Target {
 
 fn wake(callers: usize, of_100: usize) -> [Target; 2] {
     let name = format!("a wake, 1 of {callers}, p{of_100}");
-    let at_most = match callers {
-        1 => 1.5,
-        100 => 0.5,
-        _ => 0.05,
+    let gain = match callers {
+        1 => 0.6,
+        100 => 5.0,
+        _ => 50.0,
     };
     [
         Target::of(&name, if of_100 == 50 { 100.0 } else { 1000.0 }, "us", move || {
             percentile::<Parked>(callers, of_100)
         }),
-        Target::of(format!("{name} / by a condvar for all"), at_most, "x", move || {
-            percentile::<Parked>(callers, of_100) / percentile::<WakesAll>(callers, of_100)
+        Target::at_least(format!("a condvar for all / {name}"), gain, "x", move || {
+            percentile::<WakesAll>(callers, of_100) / percentile::<Parked>(callers, of_100)
         }),
     ]
 }

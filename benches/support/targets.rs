@@ -37,6 +37,16 @@ impl Target {
         Self { name: name.into(), bound: Bound::AtMost(at_most), unit, measure: Box::new(measure) }
     }
 
+    /// A figure that is at least so much.
+    pub(crate) fn at_least(
+        name: impl Into<String>,
+        at_least: f64,
+        unit: &'static str,
+        measure: impl Fn() -> f64 + 'static,
+    ) -> Self {
+        Self { bound: Bound::AtLeast(at_least), ..Self::of(name, f64::NAN, unit, measure) }
+    }
+
     /// The time of one operation.
     pub(crate) fn nanos(name: impl Into<String>, at_most: f64, work: impl Fn() -> Work + 'static) -> Self {
         Self::of(name, at_most, "ns", move || {
