@@ -36,14 +36,17 @@
 //! let (mut sender, _answer) = node.attach(Wanted::Everything, Peer::new(Tag(7), "10.0.0.2"))?;
 //! let (replica, reader) = (sender.replica(), node.clone());
 //! let sending = std::thread::spawn(move || {
+//!     let acks = |applied| reader.handle_ack(replica, Ack::applied(applied)).expect("it was sent that");
 //!     loop {
 //!         match sender.next() {
-//!             Step::SendSnapshot { .. } => sender.handle_snapshot_sent(), // having written it to the socket
+//!             Step::SendSnapshot { cut, .. } => {
+//!                 sender.handle_snapshot_sent(); // having written it to the socket
+//!                 acks(cut.offset); // the write below is in the image, or comes as a batch
+//!             }
 //!             Step::Stream(batch) => {
 //!                 let bytes = batch.copy_to_bytes(batch.remaining()); // to the socket: no lock is held
 //!                 assert_eq!(&bytes[..], b"SET key value\n");
-//!                 let end = reader.end();
-//!                 reader.handle_ack(replica, Ack::applied(end)).expect("it was sent that");
+//!                 acks(reader.end());
 //!             }
 //!             Step::KeepAlive => {}
 //!             Step::Closed(_) => break,
