@@ -2,7 +2,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 
 use super::state::Inner;
-use super::sync::{Receiver, Sender, bounded};
+use super::sync::{Receiver, Sender, TrySendError, bounded};
 use crate::key::ReplicaKey;
 use crate::node::NodeEvent;
 use crate::primary::Event;
@@ -28,12 +28,13 @@ impl Events {
     /// events before are taken.
     pub fn recv(&mut self) -> Option<NodeEvent> {
         loop {
-            if let Some(event) = self.try_recv() {
-                return Some(event);
+            let mut state = self.inner.lock();
+            let event = state.events.queue.pop_front();
+            if event.is_some() || state.events.bell.is_none() {
+                return event;
             }
-            if self.bell.recv().is_err() {
-                return self.try_recv();
-            }
+            drop(state);
+            let _ = self.bell.recv(); // an error is the end, which the queue tells too
         }
     }
 
@@ -79,7 +80,7 @@ impl Queue {
         });
         if !is_void {
             self.queue.push_back(event);
-            if bell.try_send(()).is_err_and(|refused| refused.is_disconnected()) {
+            if matches!(bell.try_send(()), Err(TrySendError::Disconnected(()))) {
                 self.queue.clear(); // nobody listens; else it rings already
             }
         }

@@ -1,21 +1,14 @@
-//! The locks of loom in the shape of those that they take the place of.
+//! The locks, conditions and channel of loom, in the shape of those of `sync.rs`.
 
-use alloc::sync::Arc;
-use core::ops::{Deref, DerefMut};
 use core::time::Duration;
+use std::sync::mpsc::SendError;
 
-pub(super) use loom::{sync::atomic::AtomicU64, thread};
+pub(super) use loom::sync::{Condvar, MutexGuard, atomic::AtomicU64, mpsc::Receiver};
+pub(super) use loom::thread;
+pub(super) use std::sync::mpsc::TrySendError;
 
 #[derive(Debug)]
 pub(super) struct Mutex<T>(loom::sync::Mutex<T>);
-
-#[derive(Debug)]
-pub(super) struct MutexGuard<'a, T> {
-    locked: Option<loom::sync::MutexGuard<'a, T>>,
-}
-
-#[derive(Debug)]
-pub(super) struct Condvar(loom::sync::Condvar);
 
 impl<T> Mutex<T> {
     pub(super) fn new(value: T) -> Self {
@@ -23,97 +16,37 @@ impl<T> Mutex<T> {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, T> {
-        MutexGuard { locked: self.0.lock().ok() }
+        self.0.lock().expect("no panic")
     }
 }
 
-impl<T> Deref for MutexGuard<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        self.locked.as_ref().expect("it waits elsewhere")
-    }
-}
-
-impl<T> DerefMut for MutexGuard<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        self.locked.as_mut().expect("it waits elsewhere")
-    }
-}
-
-impl Condvar {
-    pub(super) fn new() -> Self {
-        Self(loom::sync::Condvar::new())
-    }
-
-    pub(super) fn notify_one(&self) {
-        self.0.notify_one();
-    }
-
-    pub(super) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
-        guard.locked = guard.locked.take().and_then(|locked| self.0.wait(locked).ok());
-    }
-
-    /// loom has no time: a minute is over at once, and more never is.
-    pub(super) fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, span: Duration) {
-        if span > Duration::from_secs(60) {
-            self.wait(guard);
-        }
-    }
-}
-
-/// A channel with room for one.
-#[derive(Debug)]
-struct Channel<T> {
-    /// What is in it, and whether its sender is gone.
-    state: Mutex<(Option<T>, bool)>,
-    bell: Condvar,
+/// loom has no time: a minute is over at once, and more never is.
+pub(super) fn wait<'a, T>(
+    bell: &Condvar,
+    locked: MutexGuard<'a, T>,
+    span: Option<Duration>,
+) -> MutexGuard<'a, T> {
+    let is_over = span.is_some_and(|span| span <= Duration::from_secs(60));
+    if is_over { locked } else { bell.wait(locked).expect("no panic") }
 }
 
 #[derive(Debug)]
-pub(super) struct Sender<T>(Arc<Channel<T>>);
+pub(super) struct Sender<T: Default>(loom::sync::mpsc::Sender<T>);
 
-#[derive(Debug)]
-pub(super) struct Receiver<T>(Arc<Channel<T>>);
-
-pub(super) struct Full;
-
-pub(super) fn bounded<T>(_room: usize) -> (Sender<T>, Receiver<T>) {
-    let channel = Arc::new(Channel { state: Mutex::new((None, false)), bell: Condvar::new() });
-    (Sender(Arc::clone(&channel)), Receiver(channel))
+pub(super) fn bounded<T: Default>(_room: usize) -> (Sender<T>, Receiver<T>) {
+    let (sender, receiver) = loom::sync::mpsc::channel();
+    (Sender(sender), receiver)
 }
 
-impl<T> Sender<T> {
-    pub(super) fn try_send(&self, value: T) -> Result<(), Full> {
-        let mut state = self.0.state.lock();
-        self.0.bell.notify_one();
-        state.0.replace(value).map_or(Ok(()), |_| Err(Full))
+impl<T: Default> Sender<T> {
+    pub(super) fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        self.0.send(value).map_err(|SendError(value)| TrySendError::Disconnected(value))
     }
 }
 
-impl Full {
-    /// The models keep their receivers.
-    pub(super) const fn is_disconnected(&self) -> bool {
-        false
-    }
-}
-
-impl<T> Drop for Sender<T> {
+impl<T: Default> Drop for Sender<T> {
+    /// Who receives is woken, which loom's does not do by itself.
     fn drop(&mut self) {
-        self.0.state.lock().1 = true;
-        self.0.bell.notify_one();
-    }
-}
-
-impl<T> Receiver<T> {
-    pub(super) fn recv(&self) -> Result<T, ()> {
-        let mut state = self.0.state.lock();
-        loop {
-            match (state.0.take(), state.1) {
-                (Some(value), _) => return Ok(value),
-                (None, true) => return Err(()),
-                (None, false) => self.0.bell.wait(&mut state),
-            }
-        }
+        let _ = self.0.send(T::default());
     }
 }

@@ -98,12 +98,11 @@
 mod clock;
 mod events;
 #[cfg(all(test, headwater_loom))]
-mod looms;
-#[cfg(all(test, headwater_loom))]
 mod models;
 mod parker;
 mod sender;
 mod state;
+#[cfg_attr(all(test, headwater_loom), path = "looms.rs")]
 mod sync;
 mod timer;
 

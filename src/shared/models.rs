@@ -3,7 +3,7 @@
 //!
 //! The search is exhaustive up to [`PREEMPTIONS`] preemptions in one run, or `LOOM_MAX_PREEMPTIONS`; that a thread blocks or
 //! ends is none. loom has its own
-//! kind of lock, condition, channel, atomic and thread ([`looms`](super::looms)); the node itself, which is all under the
+//! kind of lock, condition, channel, atomic and thread (`looms.rs`); the node itself, which is all under the
 //! lock, is the real one.
 
 use alloc::boxed::Box;
@@ -60,14 +60,16 @@ fn config() -> Config {
 }
 
 /// Without the timer's thread.
-fn node() -> (SharedNode, Events) {
+fn node() -> (Events, SharedNode) {
     let (node, events) = SharedNode::new(config(), Start::Empty { id: id(1) }, clock()).expect("it works");
     node.supply_id(id(2)).expect("it is new");
-    (node, events)
+    (events, node)
 }
 
-fn timed_node() -> (SharedNode, Events) {
-    SharedNode::spawn_with(config(), Start::Empty { id: id(1) }, clock()).expect("it works")
+fn timed_node() -> (Events, SharedNode) {
+    let (node, events) =
+        SharedNode::spawn_with(config(), Start::Empty { id: id(1) }, clock()).expect("it works");
+    (events, node)
 }
 
 fn online(node: &SharedNode) -> Sender {
@@ -120,7 +122,7 @@ struct Sent {
 #[test]
 fn append_against_wait() {
     explore(|| {
-        let (node, _events) = node();
+        let (_events, node) = node();
         let data = Arc::new(Mutex::new(Vec::new()));
         let sender = online(&node);
         let (other, others) = (node.clone(), Arc::clone(&data));
@@ -140,7 +142,7 @@ fn append_against_wait() {
 #[test]
 fn ack_against_deadline() {
     explore(|| {
-        let (node, _events) = node();
+        let (_events, node) = node();
         let sender = online(&node);
         let target = write(&node, &Mutex::new(Vec::new()), b'a');
         let acking = node.clone();
@@ -159,7 +161,7 @@ fn ack_against_deadline() {
 #[test]
 fn deadline_against_the_sleep_of_the_timer() {
     explore(|| {
-        let (node, _events) = timed_node();
+        let (_events, node) = timed_node();
         let target = node.end();
         let far = node.clone();
         let waiting = thread::spawn(move || far.wait(wait(target, Timeout::After(HOUR))));
@@ -175,7 +177,7 @@ fn deadline_against_the_sleep_of_the_timer() {
 #[test]
 fn quorum_against_demotion() {
     explore(|| {
-        let (node, _events) = node();
+        let (_events, node) = node();
         let mut sender = online(&node);
         let target = write(&node, &Mutex::new(Vec::new()), b'a');
         assert!(matches!(sender.next(), Step::Stream(batch) if batch.remaining() == 1));
@@ -205,7 +207,7 @@ fn quorum_against_demotion() {
 #[test]
 fn detach_against_send() {
     explore(|| {
-        let (node, _events) = node();
+        let (_events, node) = node();
         let data = Arc::new(Mutex::new(Vec::new()));
         let sender = online(&node);
         let (sent_by, replica) = (node.clone(), sender.replica());
@@ -226,7 +228,7 @@ fn detach_against_send() {
 #[test]
 fn drop_against_limit() {
     explore(|| {
-        let (node, _events) = node();
+        let (_events, node) = node();
         let mut sender = online(&node);
         write(&node, &Mutex::new(Vec::new()), b'a');
         let sending = thread::spawn(move || {
@@ -248,7 +250,7 @@ fn drop_against_limit() {
 #[test]
 fn shutdown_against_waits_and_the_timer() {
     explore(|| {
-        let (node, _events) = timed_node();
+        let (_events, node) = timed_node();
         let target = node.end();
         let waiting = [Timeout::Never, Timeout::After(HOUR)].map(|timeout| {
             let node = node.clone();
@@ -266,7 +268,7 @@ fn shutdown_against_waits_and_the_timer() {
 #[test]
 fn shutdown_against_a_sender_and_the_events() {
     explore(|| {
-        let (node, mut events) = node();
+        let (mut events, node) = node();
         let sender = online(&node);
         while events.try_recv().is_some() {}
         let sent_by = node.clone();
@@ -285,7 +287,7 @@ fn shutdown_against_a_sender_and_the_events() {
 #[test]
 fn last_drop_against_the_timer() {
     explore(|| {
-        let (node, mut events) = timed_node();
+        let (mut events, node) = timed_node();
         let target = node.end();
         let other = node.clone();
         let waiting = thread::spawn(move || other.wait(wait(target, Timeout::After(SECOND))));
@@ -300,10 +302,12 @@ fn last_drop_against_the_timer() {
 #[test]
 fn event_against_its_taker() {
     explore(|| {
-        let (node, mut events) = node();
+        let (mut events, node) = node();
         while events.try_recv().is_some() {}
-        let taking = thread::spawn(move || events.recv().is_some());
+        let taking = thread::spawn(move || (events.recv().is_some(), events));
         node.attach(Wanted::Everything, Peer::new(Tag(7), "10.0.0.2")).expect("there is room");
-        assert!(taking.join().expect("it was told"));
+        let (is_told, _events) = taking.join().expect("it was told");
+        assert!(is_told);
+        drop(node); // loom wants somebody to receive what it sends
     });
 }

@@ -1,7 +1,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::sync::{Condvar, Mutex};
+use super::sync::{self, Condvar, Mutex};
 use crate::key::WaiterKey;
 
 /// Where one caller sleeps until its wait is over. It has a lock of its own, so that many who wake at once don't meet at the
@@ -40,10 +40,10 @@ impl<E> Parker<E> {
     pub(super) fn wait(&self) -> E {
         let mut end = self.end.lock();
         loop {
-            match end.take() {
-                Some(end) => return end,
-                None => self.bell.wait(&mut end),
+            if let Some(end) = end.take() {
+                return end;
             }
+            end = sync::wait(&self.bell, end, None);
         }
     }
 }

@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering;
 use super::events::{Events, Queue};
 use super::parker::{Ended, Parked};
 use super::sender::Mail;
-use super::sync::{AtomicU64, Condvar, Mutex, MutexGuard};
+use super::sync::{self, AtomicU64, Condvar, Mutex, MutexGuard};
 use crate::key::{Gone, ReplicaKey};
 use crate::node::{FenceEnd, Node, NodeEvent, Start};
 use crate::primary::{Config, ConfigError, Detach, Event};
@@ -132,9 +132,7 @@ impl Guard<'_> {
     /// Sleeps, without the lock, until `bell` rings. Settle first, and then look whether there is nothing to do.
     pub(super) fn wait(&mut self, bell: &Condvar) {
         debug_assert!(!self.has_ended(), "whoever has ended is woken first");
-        if let Some(state) = &mut self.state {
-            bell.wait(state);
-        }
+        self.state = self.state.take().map(|state| sync::wait(bell, state, None));
     }
 
     /// Has the timer's thread sleep until something is due, unless somebody is to be woken.
@@ -145,12 +143,8 @@ impl Guard<'_> {
         }
         let (due, now) = (self.node.poll_timeout(), self.now());
         self.asleep_until = due;
-        let bell = &self.inner.timer_bell;
-        let Some(state) = &mut self.state else { return };
-        match due {
-            None => bell.wait(state),
-            Some(due) => drop(bell.wait_for(state, due.saturating_since(now))),
-        }
+        let (bell, span) = (&self.inner.timer_bell, due.map(|due| due.saturating_since(now)));
+        self.state = self.state.take().map(|state| sync::wait(bell, state, span));
         self.asleep_until = Some(Timestamp::default());
     }
 }

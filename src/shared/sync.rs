@@ -1,11 +1,20 @@
-//! What `shared` is built on. The models put loom's in its place, which chooses who runs next in every way there is.
+//! What `shared` is built on. The models have `looms.rs` in its place, which chooses who runs next in every way there is.
 
-#[cfg(not(all(test, headwater_loom)))]
-pub(super) use {
-    crossbeam_channel::{Receiver, Sender, bounded},
-    parking_lot::{Condvar, Mutex, MutexGuard},
-    std::{sync::atomic::AtomicU64, thread},
-};
+use core::time::Duration;
 
-#[cfg(all(test, headwater_loom))]
-pub(super) use super::looms::{AtomicU64, Condvar, Mutex, MutexGuard, Receiver, Sender, bounded, thread};
+pub(super) use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+pub(super) use parking_lot::{Condvar, Mutex, MutexGuard};
+pub(super) use std::{sync::atomic::AtomicU64, thread};
+
+/// Sleeps without the lock until `bell` rings, or for `span`.
+pub(super) fn wait<'a, T>(
+    bell: &Condvar,
+    mut locked: MutexGuard<'a, T>,
+    span: Option<Duration>,
+) -> MutexGuard<'a, T> {
+    match span {
+        None => bell.wait(&mut locked),
+        Some(span) => drop(bell.wait_for(&mut locked, span)),
+    }
+    locked
+}
