@@ -54,14 +54,16 @@ impl World {
         self.drain(leader);
     }
 
-    /// With limits below a write, or more good replicas needed than there are, nobody would come into step.
+    /// With limits below what is written during a sync, or more good replicas needed than there are, nobody would come into
+    /// step.
     fn loosen(&mut self, host: usize) {
         let now = self.timestamp(host);
         let primary = self.hosts[host].node.primary();
         let mut config = primary.config().clone();
         let limit = &mut config.output_limit;
-        limit.hard = limit.hard.map(|hard| hard.max(800));
-        limit.soft = limit.soft.map(|soft| SoftLimit { bytes: soft.bytes.max(500), ..soft });
+        let soft_bytes = 500 + self.options.loading as u64;
+        limit.hard = limit.hard.map(|hard| hard.max(soft_bytes + 300));
+        limit.soft = limit.soft.map(|soft| SoftLimit { bytes: soft.bytes.max(soft_bytes), ..soft });
         let gate = &mut config.min_replicas;
         (gate.to_write, gate.max_lag) = (gate.to_write.min(1), gate.max_lag.max(Duration::from_secs(5)));
         primary.reconfigure(config, now).expect("the configuration can work");
