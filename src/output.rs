@@ -21,7 +21,8 @@ pub struct OutputLimit {
 pub struct SoftLimit {
     /// Reached when this many bytes wait to be sent.
     pub bytes: u64,
-    /// Dropped after more than this at or above it without a break (R124).
+    /// Dropped after more than this at or above it without a break (R124). With none it acts as a hard limit does, on who may
+    /// resume too.
     pub lasting: Duration,
 }
 
@@ -40,6 +41,12 @@ impl OutputLimit {
             hard: self.hard.map(|hard| hard.max(capacity)),
             soft: self.soft.map(|soft| SoftLimit { bytes: soft.bytes.max(capacity), ..soft }),
         }
+    }
+
+    /// With this many bytes unsent nobody stays: a soft limit that lasts no time is as good as a hard one.
+    pub(crate) fn at_once(self) -> Option<u64> {
+        let soft = self.soft.filter(|soft| soft.lasting.is_zero()).map(|soft| soft.bytes);
+        soft.into_iter().chain(self.hard).min()
     }
 }
 

@@ -154,10 +154,11 @@ impl Primary {
         self.outbox.dropped.push_back((replica, reason));
     }
 
-    /// A replica may be as far behind as its limit allows, apart from what it is credited with.
+    /// A replica may be as far behind as its limit allows, apart from what it is credited with. One that is dropped before
+    /// it can be sent anything would come back for ever.
     fn most_behind(&self) -> Option<u64> {
         let credit = self.config.backlog_capacity as u64;
-        self.output.limit().hard.map(|hard| credit.saturating_add(hard - 1))
+        self.output.limit().at_once().map(|limit| credit.saturating_add(limit - 1))
     }
 
     /// Keeps the stream from now on, under a new id: what was written before was not counted (R13).

@@ -380,8 +380,10 @@ impl Host {
 
 /// Who is one byte less behind may resume.
 fn most_behind(pair: &Pair) -> u64 {
-    let (credit, hard) = (pair.config().backlog_capacity as u64, pair.config().output_limit.hard);
-    hard.unwrap_or_else(|| pair.report().end.get()).max(credit).saturating_add(credit)
+    let (credit, limit) = (pair.config().backlog_capacity as u64, pair.config().output_limit);
+    let at_once = limit.soft.filter(|soft| soft.lasting == Duration::ZERO).map(|soft| soft.bytes);
+    let most = at_once.or(limit.hard).unwrap_or_else(|| pair.report().end.get());
+    most.max(credit).saturating_add(credit)
 }
 
 /// Mostly what a replica may say, and near what it said before or was sent.

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use bytes::Buf;
-use headwater::{Answer, Detach, DropReason, Event, OutputLimit, OverLimit, ReplicaKey, Sent, SoftLimit};
+use headwater::{
+    Answer, Detach, DropReason, Event, FullReason, OutputLimit, OverLimit, ReplicaKey, Sent, SoftLimit,
+};
 
 use crate::host::{END_MARKED, Host, NANOSECOND, at, seconds};
 
@@ -176,6 +178,26 @@ fn what_a_resume_hands_out_does_not_count_against_the_soft_limit() {
     );
     host.flush(back);
     assert_eq!(host.report_of(back).over_soft_limit, None);
+}
+
+/// L7: it would be dropped before it is sent anything, and be back for more, for ever.
+#[test]
+fn nobody_resumes_above_a_soft_limit_that_lasts_no_time() {
+    let mut host = limited();
+    let _slow = host.online();
+    host.append(&[1; 20_000]);
+    let soft = Some(SoftLimit { bytes: 5000, lasting: NANOSECOND });
+    host.reconfigure(|config| config.output_limit.soft = soft);
+    let behind = |bytes| at(20_000_u64 - bytes);
+    assert!(
+        matches!(host.resume(behind(6000)).1, Answer::Continue { .. }),
+        "it has the time to be sent some"
+    );
+    let soft = Some(SoftLimit { bytes: 5000, lasting: Duration::ZERO });
+    host.reconfigure(|config| config.output_limit.soft = soft);
+    assert!(matches!(host.resume(behind(5999)).1, Answer::Continue { .. }), "one below, and the credit");
+    let over = FullReason::OverLimit { needed: 6000, limit: 5999 };
+    assert_eq!(host.resume(behind(6000)).1, Answer::Full(over));
 }
 
 /// B9: those bytes are kept anyhow, and whoever resumes within them would be over the limit at once. R123 raises the

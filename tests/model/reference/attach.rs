@@ -1,4 +1,6 @@
-use headwater::{Answer, AttachError, Detach, DropReason, FullReason, Peer, Timestamp, Wanted};
+use std::time::Duration;
+
+use headwater::{Answer, AttachError, Detach, DropReason, FullReason, OutputLimit, Peer, Timestamp, Wanted};
 
 use super::{Failure, Life, Pin, Reference, Replica, at};
 
@@ -54,7 +56,7 @@ impl Reference {
             return Some(FullReason::TooOld { needed, kept: end - from });
         }
         // As far behind as a replica may be, apart from its credit.
-        let limit = self.limit().hard? - 1 + self.config.backlog_capacity as u64;
+        let limit = at_once(self.limit())? - 1 + self.config.backlog_capacity as u64;
         (needed > limit).then_some(FullReason::OverLimit { needed, limit })
     }
 
@@ -258,4 +260,12 @@ pub(crate) const fn mix(state: u64) -> u64 {
     let state = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let state = (state ^ (state >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     state ^ (state >> 31)
+}
+
+/// Nobody is let in who would be dropped before anything is sent.
+fn at_once(limit: OutputLimit) -> Option<u64> {
+    match limit.soft {
+        Some(soft) if soft.lasting == Duration::ZERO => Some(soft.bytes),
+        _ => limit.hard,
+    }
 }

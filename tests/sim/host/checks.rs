@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use headwater::{AttachError, BacklogReport, FullReason, OutputLimit, SoftLimit, Timestamp, Wanted};
 
 use super::Host;
@@ -85,6 +87,13 @@ impl Host {
         OutputLimit { hard: hard.map(|hard| hard.max(capacity)), soft }
     }
 
+    /// L7: nobody may be so far behind that it is dropped before it is sent anything.
+    fn most_behind(&self) -> Option<u64> {
+        let OutputLimit { hard, soft } = self.effective_limit();
+        let at_once = soft.filter(|soft| soft.lasting == Duration::ZERO).map(|soft| soft.bytes);
+        at_once.or(hard).map(|limit| self.config().backlog_capacity as u64 + limit - 1)
+    }
+
     /// The reason for a snapshot, by the rules of the wire; `None` if it may resume.
     pub(super) fn expected_answer(&self, wanted: Wanted) -> Option<FullReason> {
         let report = self.primary.report(self.clock.latest());
@@ -99,7 +108,7 @@ impl Host {
         let Some(backlog) = report.backlog else { return Some(FullReason::NoBacklog) };
         // In the wire's numbers: the next byte wanted, and the first one that is there.
         let (next, first, past) = (offset.get() + 1, backlog.start.get() + 1, report.end.get() + 1);
-        let limit = self.effective_limit().hard.map(|hard| report.backlog_capacity as u64 + hard - 1);
+        let limit = self.most_behind();
         if next > past {
             Some(FullReason::InFuture { end: report.end })
         } else if next < first {
@@ -127,8 +136,7 @@ impl Host {
     /// Offsets at which the answer to a PSYNC changes: the oldest byte kept, the end, and the furthest that anybody
     /// may be behind. The former two matter most.
     fn edges(&self, start: usize) -> Vec<usize> {
-        let furthest =
-            self.effective_limit().hard.map(|hard| self.config().backlog_capacity as u64 + hard - 1);
+        let furthest = self.most_behind();
         let furthest = furthest.and_then(|furthest| usize::try_from(furthest).ok());
         let furthest = furthest.and_then(|furthest| self.end().checked_sub(furthest));
         let mut edges = vec![start, start, start, self.end()];
