@@ -78,8 +78,9 @@
 //! # Who waits for what
 //!
 //! [`SharedNode::wait`] and [`SharedNode::fence`] park their caller, on a parker of its own: an ack wakes those that it ends, and
-//! nobody else. [`Sender::next`] parks until there is something for its replica. While there is none, a write takes the lock
-//! once, and wakes nobody.
+//! nobody else. Each is parked until its own end, its client gone or not, so give a wait a deadline. [`Sender::next`] parks
+//! until there is something for its replica. While there is none, a write looks at the clock, takes the lock once, and wakes
+//! nobody.
 //!
 //! A wait that was satisfied, but whose caller had not come to know of it when the node gave its role up, ends as
 //! [`WaitEnded::NoLongerPrimary`]: of a quorum and a demotion at once, the demotion counts.
@@ -87,8 +88,8 @@
 //! # Events
 //!
 //! What concerns one replica or one caller goes to its own thread; all else to [`Events`]. A host that is slow to take them
-//! holds nobody up and loses no state: what is not taken yet is one event of a kind, or one of a kind for each object, and a
-//! newer one takes the place of its elder.
+//! holds nobody up and loses no state: what is not taken yet is one event of a kind, or one of a kind for each object that the
+//! host made (a replica without its [`Sender`], a snapshot, a wait, a link), and a newer one takes the place of its elder.
 //!
 //! # Time
 //!
@@ -111,7 +112,7 @@ pub use sender::{Sender, Step};
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::fmt;
+use core::{fmt, mem};
 use std::io;
 
 use state::Inner;
@@ -322,13 +323,20 @@ impl SharedNode {
     }
 
     /// Cuts the stream for a snapshot, as [`Primary::begin_snapshot`](crate::Primary::begin_snapshot), and runs `take` under
-    /// the lock: the view of the data that it takes is that of the cut.
+    /// the lock: the view of the data that it takes is that of the cut. Should `take` panic the snapshot has failed.
     ///
     /// # Errors
     ///
     /// [`SnapshotError`]; `take` was not run.
     pub fn begin_snapshot<R>(&self, image: Image, take: impl FnOnce(Cut) -> R) -> Result<R, SnapshotError> {
-        self.with(|node, now| node.primary().begin_snapshot(image, now).map(take))
+        self.with(|node, now| {
+            let primary = node.primary();
+            let cut = primary.begin_snapshot(image, now)?;
+            let unless_it_panics = FailSnapshot { primary, snapshot: cut.snapshot, now };
+            let taken = take(cut);
+            mem::forget(unless_it_panics);
+            Ok(taken)
+        })
     }
 
     /// The image can be sent, as [`Primary::handle_snapshot_ready`](crate::Primary::handle_snapshot_ready).
@@ -396,6 +404,19 @@ impl SharedNode {
     /// and was not sent is not sent: [wait](Self::wait) for replicas before, if they are to have all.
     pub fn shutdown(&self) {
         self.handle.inner.shut_down();
+    }
+}
+
+/// Else nobody would know whom to tell that there is no image.
+struct FailSnapshot<'a> {
+    primary: &'a mut Primary,
+    snapshot: SnapshotKey,
+    now: Timestamp,
+}
+
+impl Drop for FailSnapshot<'_> {
+    fn drop(&mut self) {
+        let _ = self.primary.handle_snapshot_failed(self.snapshot, self.now); // it has just begun
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use headwater::shared::{SharedNode, Step};
 use headwater::{
-    Config, DropReason, Event, Heartbeat, NodeEvent, Peer, Sink, Start, Tag, Timeout, Wait, WaitEnded, Wanted,
+    Config, DropReason, Event, Framing, Heartbeat, Image, NodeEvent, Peer, Sink, SnapshotError, Start, Tag,
+    Timeout, Wait, WaitEnded, Wanted,
 };
 
 use crate::host::{Host, id, wait};
@@ -70,6 +71,26 @@ fn a_panic_in_a_write_breaks_the_history_and_frees_the_lock() {
     assert!(matches!(sender.next(), Step::Closed(Some(DropReason::HistoryChanged))));
     assert_eq!(host.node.report().id, id(3));
     assert!(host.drain().contains(&NodeEvent::Primary(Event::HistoryChanged { id: id(3) })));
+}
+
+/// Those who wait for the image are told to somebody else, not kept until a timeout.
+#[test]
+fn a_panic_at_a_cut_fails_the_snapshot() {
+    let mut host = Host::new(|_| ());
+    let (_sender, _) = host.node.attach(Wanted::Everything, Peer::new(Tag(7), "10.0.0.9")).unwrap();
+    let image = Image { framing: Framing::Sized, replayable: true, size: None };
+    let begun = catch_unwind(AssertUnwindSafe(|| host.node.begin_snapshot(image, |_| panic!("on purpose"))));
+    assert!(begun.is_err());
+    let events = host.drain();
+    assert!(
+        events.iter().any(|event| matches!(event, NodeEvent::Primary(Event::SnapshotOver { .. }))),
+        "{events:?}"
+    );
+    assert_eq!(
+        host.node.begin_snapshot(image, |_| ()),
+        Err(SnapshotError::NobodyWaits),
+        "it is held back for a while"
+    );
 }
 
 /// Dropping joins the thread, which would beat for ever.
