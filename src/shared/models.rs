@@ -21,7 +21,7 @@ use crate::acks::{Ack, Level};
 use crate::history::Wanted;
 use crate::id::ReplicationId;
 use crate::key::Tag;
-use crate::node::Start;
+use crate::node::{Fence, FenceEnd, Start};
 use crate::offset::Offset;
 use crate::output::OutputLimit;
 use crate::primary::{Config, Detach, DropReason, Peer};
@@ -203,6 +203,50 @@ fn quorum_against_demotion() {
     });
 }
 
+/// They come at once: the wait is told of the demotion, though it was satisfied.
+#[test]
+fn a_tie_of_quorum_and_demotion_is_a_demotion() {
+    explore(|| {
+        let (_events, node) = node();
+        let mut sender = online(&node);
+        let target = write(&node, &Mutex::new(Vec::new()), b'a');
+        assert!(matches!(sender.next(), Step::Stream(batch) if batch.remaining() == 1));
+        let (other, replica) = (node.clone(), sender.replica());
+        let tie = thread::spawn(move || {
+            other.with(|node, now| {
+                node.primary().handle_ack(replica, Ack::applied(target), now).expect("it is attached");
+                node.follow(ReplicaConfig::default(), None, now).expect("it works");
+            });
+        });
+        match node.wait(wait(target, Timeout::Never)).map(|end| end.how) {
+            Ok(WaitEnded::NoLongerPrimary) | Err(WaitError::Following) => {}
+            ended => panic!("{ended:?}"),
+        }
+        tie.join().expect("no panic");
+    });
+}
+
+/// A reader waits for what is not applied yet: somebody writes it, or all is over.
+#[test]
+fn fence_against_its_offset_and_the_shutdown() {
+    explore(|| {
+        let (_events, node) = node();
+        let sender = online(&node);
+        let (id, offset) = (node.report().id, node.end().checked_add(1).expect("a few bytes"));
+        let writing = node.clone();
+        let writer = thread::spawn(move || writing.write(|unit| unit.put(b"a")).map(|_| ()));
+        let ending = node.clone();
+        let end = thread::spawn(move || ending.shutdown());
+        match node.fence(Fence { id, offset, timeout: Timeout::Never, tag: Tag(0) }) {
+            Ok(FenceEnd::Applied | FenceEnd::Cancelled) => {}
+            ended => panic!("{ended:?}"),
+        }
+        let _ = writer.join().expect("no panic");
+        end.join().expect("no panic");
+        drop(sender);
+    });
+}
+
 /// Somebody detaches a replica while its sender sends and a writer writes: the sender is told, and had a part of the data.
 #[test]
 fn detach_against_send() {
@@ -261,6 +305,34 @@ fn shutdown_against_waits_and_the_timer() {
             let end = thread.join().expect("it waited").expect("it leads");
             assert_eq!(end.how, WaitEnded::Cancelled);
         }
+    });
+}
+
+/// A write, an ack and the end of a sender, each before or after.
+#[test]
+fn shutdown_against_whoever_acts() {
+    explore(|| {
+        let (_events, node) = node();
+        let mut sender = online(&node);
+        let target = write(&node, &Mutex::new(Vec::new()), b'a');
+        let acting = node.clone();
+        let actor = thread::spawn(move || {
+            let is_lent = matches!(sender.next(), Step::Stream(_));
+            let acked = acting.handle_ack(sender.replica(), Ack::applied(target));
+            assert!(is_lent || acked.is_err(), "it was sent nothing");
+            drop(sender);
+            let _ = acting.write(|unit| unit.put(b"b"));
+        });
+        let ending = node.clone();
+        let end = thread::spawn(move || ending.shutdown());
+        match node.wait(wait(target, Timeout::Never)).map(|end| end.how) {
+            Ok(WaitEnded::Satisfied | WaitEnded::Cancelled) => {}
+            ended => panic!("{ended:?}"),
+        }
+        actor.join().expect("no panic");
+        end.join().expect("no panic");
+        assert!(node.report().replicas.is_empty());
+        assert_eq!(node.report().waiters, 0);
     });
 }
 
