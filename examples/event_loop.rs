@@ -8,8 +8,7 @@
 //! ```text
 //! cargo run --release --example event_loop
 //! redis-server --port 7001 --save '' --replicaof 127.0.0.1 7000
-//! redis-cli -p 7000 set greeting hello
-//! redis-cli -p 7000 wait 1 1000
+//! printf 'set greeting hello\nwait 1 1000\n' | redis-cli -p 7000
 //! redis-cli -p 7001 get greeting
 //! redis-cli -p 7000 info replication
 //! redis-benchmark -p 7000 -t set -n 300000 -P 16
@@ -25,6 +24,8 @@
 )]
 #![allow(unreachable_pub, reason = "nothing in a program can be reached from outside")]
 
+#[path = "support/random.rs"]
+mod random;
 #[path = "kv/rdb.rs"]
 mod rdb;
 #[path = "kv/store.rs"]
@@ -35,7 +36,6 @@ mod strings;
 
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
-use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -118,7 +118,7 @@ impl Server {
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         println!("ready on {address}");
         Ok(Self {
-            primary: Primary::new(config, ReplicationId::from_random(random_bytes()), Timestamp::default())?,
+            primary: Primary::new(config, ReplicationId::from_random(random::bytes()), Timestamp::default())?,
             store: Store::new(),
             selected: SelectedDb::new(),
             images: HashMap::new(),
@@ -173,7 +173,7 @@ impl Server {
             Event::SnapshotOver { snapshot } => drop(self.images.remove(&snapshot)),
             Event::HistoryChanged { id } => println!("a new history begins: {id}"),
             // Refused only if it is the current one: once in 2^160 times.
-            Event::IdWanted => drop(self.primary.supply_id(ReplicationId::from_random(random_bytes()))),
+            Event::IdWanted => drop(self.primary.supply_id(ReplicationId::from_random(random::bytes()))),
             Event::SnapshotWanted { .. } => self.begin_snapshot(),
             Event::SendSnapshot { replica, cut, .. } => self.start_transfer(replica, &cut),
             Event::KeepAlive(replica) => {
@@ -209,7 +209,7 @@ impl Server {
 
     fn start_transfer(&mut self, replica: ReplicaKey, cut: &Cut) {
         let Some(image) = self.images.get(&cut.snapshot) else { return };
-        let (mark, mut trailer) = (EndMark::from_random(random_bytes()), Vec::new());
+        let (mark, mut trailer) = (EndMark::from_random(random::bytes()), Vec::new());
         wire::put_end_mark(&mut trailer, &mark);
         let parts = Box::new(rdb::encode(image).chain([trailer]));
         println!("{replica} is sent {}", cut.snapshot);
@@ -457,14 +457,6 @@ fn unless_blocked<T>(result: io::Result<T>) -> io::Result<Option<T>> {
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
         result => result.map(Some),
     }
-}
-
-/// Twenty bytes that nobody can guess.
-fn random_bytes() -> [u8; 20] {
-    let mut bytes = [0; 20];
-    let read = File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes));
-    read.expect("every Unix system has random bytes");
-    bytes
 }
 
 const LISTENER: Token = Token(0);

@@ -1,13 +1,13 @@
 //! A small Redis-compatible store of plain threads: `SharedNode` over blocking sockets of `std::net`, without an async runtime.
 //!
 //! Each connection has a thread that reads, applies and replies; `SharedNode::write` gives the stream the order of the data, and
-//! WAIT parks the thread of its client. One that asks for the stream gets a second thread, which sends. Try it:
+//! WAIT parks the thread of its client. One that asks for the stream gets a second thread, which sends.
+//! The data and the RDB are those of `kv` and `support`; it needs a Unix system. Try it:
 //!
 //! ```text
 //! cargo run --release --example threads
 //! redis-server --port 7001 --save '' --replicaof 127.0.0.1 7000
-//! redis-cli -p 7000 set greeting hello
-//! redis-cli -p 7000 wait 1 1000
+//! printf 'set greeting hello\nwait 1 1000\n' | redis-cli -p 7000
 //! redis-cli -p 7001 get greeting
 //! redis-cli -p 7001 client kill type master
 //! redis-cli -p 7000 info stats
@@ -15,9 +15,10 @@
 //!
 //! The last two cut the link, and tell that the replica resumed. `--port` takes another port.
 
-#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a program has sockets and threads")]
-#![allow(unreachable_pub, reason = "nothing in a program can be reached from outside")]
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, unreachable_pub, reason = "it is a program")]
 
+#[path = "support/random.rs"]
+mod random;
 #[path = "kv/rdb.rs"]
 mod rdb;
 #[path = "kv/store.rs"]
@@ -28,7 +29,6 @@ mod strings;
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -56,7 +56,7 @@ fn main() -> Result {
     config.ack_request = Some(wire::get_ack());
     config.heartbeat = Some(Heartbeat { payload: wire::heartbeat(), period: Duration::from_secs(10) });
     let (node, events) =
-        SharedNode::spawn(config, Start::Empty { id: ReplicationId::from_random(random_bytes()) })?;
+        SharedNode::spawn(config, Start::Empty { id: ReplicationId::from_random(random::bytes()) })?;
     let data = Mutex::new((Store::new(), SelectedDb::new()));
     let server = Arc::new(Server { node, data, images: Mutex::default() });
     let acting = Arc::clone(&server);
@@ -64,8 +64,13 @@ fn main() -> Result {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     println!("ready on {}", listener.local_addr()?);
     for (tag, socket) in (0..).zip(listener.incoming()) {
-        let (server, socket) = (Arc::clone(&server), socket?);
-        thread::spawn(move || println!("connection {tag} has ended: {:?}", server.serve(socket, Tag(tag))));
+        let server = Arc::clone(&server);
+        let serve =
+            move |socket| println!("connection {tag} has ended: {:?}", server.serve(socket, Tag(tag)));
+        if let Err(error) = socket.and_then(|socket| thread::Builder::new().spawn(move || serve(socket))) {
+            println!("connection {tag} is refused: {error}");
+            thread::sleep(Duration::from_millis(100)); // until some of the others have ended
+        }
     }
     Ok(())
 }
@@ -95,11 +100,10 @@ impl Server {
             match event {
                 NodeEvent::Primary(Event::SnapshotWanted { .. }) => self.make_image(),
                 NodeEvent::Primary(Event::SnapshotOver { snapshot }) => {
-                    self.images.lock().remove(&snapshot);
+                    drop(self.images.lock().remove(&snapshot))
                 }
-                // Refused only if it is the current one: once in 2^160 times.
                 NodeEvent::Primary(Event::IdWanted) => {
-                    let _ = self.node.supply_id(ReplicationId::from_random(random_bytes()));
+                    let _ = self.node.supply_id(ReplicationId::from_random(random::bytes())); // it is new
                 }
                 news => println!("{news:?}"),
             }
@@ -123,12 +127,10 @@ impl Server {
         socket.set_nodelay(true)?;
         socket.set_write_timeout(Some(Duration::from_secs(60)))?; // who is stuck in it hears of nothing
         let peer = Peer::new(tag, socket.peer_addr()?.ip().to_string());
-        let (out, write_end) = (BytesMut::new(), Offset::ZERO);
-        let mut client = Client { socket, peer, out, write_end, replica: None };
+        let mut client =
+            Client { socket, peer, out: BytesMut::new(), write_end: Offset::ZERO, replica: None };
         let ended = self.read(&mut client);
-        if let Some(replica) = client.replica {
-            let _ = self.node.detach(replica, Detach::Lost); // refused if its sender has ended before
-        }
+        let _ = client.replica.map(|replica| self.node.detach(replica, Detach::Lost)); // its sender may have
         ended
     }
 
@@ -141,6 +143,9 @@ impl Server {
                 if let Err(error) = self.execute(client, &words) {
                     wire::put_error(&mut client.out, &error);
                 }
+                if client.out.len() > 1 << 20 {
+                    client.flush()?;
+                }
             }
             client.flush()?;
         }
@@ -152,6 +157,12 @@ impl Server {
             return client.replica.map_or(Ok(()), |replica| Ok(self.node.handle_alive(replica)?));
         };
         match &name.to_ascii_lowercase()[..] {
+            b"replconf" => match (wire::replconf(args, &mut client.peer)?, client.replica) {
+                (Replconf::Ok, _) => wire::put_ok(&mut client.out),
+                (Replconf::Ack(ack), Some(replica)) => self.node.handle_ack(replica, ack)?,
+                _ => {}
+            },
+            _ if client.replica.is_some() => return Err("ERR a replica does not say such things".into()),
             b"wait" => {
                 let wait = wire::wait(args)?.for_target(client.write_end, client.peer.tag);
                 client.flush()?; // what is answered does not wait
@@ -159,12 +170,7 @@ impl Server {
                 wire::put_wait_end(&mut client.out, &end);
             }
             b"info" => wire::put_bulk(&mut client.out, &strings::info(&self.node.report())),
-            b"replconf" => match (wire::replconf(args, &mut client.peer)?, client.replica) {
-                (Replconf::Ok, _) => wire::put_ok(&mut client.out),
-                (Replconf::Ack(ack), Some(replica)) => self.node.handle_ack(replica, ack)?,
-                _ => {}
-            },
-            b"psync" if client.replica.is_none() => self.attach(client, args)?,
+            b"psync" => self.attach(client, args)?,
             name if strings::is_write(name, args) => self.write(client, name, args)?,
             name => strings::read(&self.data.lock().0, name, args, &mut client.out)?,
         }
@@ -198,10 +204,10 @@ impl Server {
             wire::put_continue(&mut client.out, id, &client.peer);
         }
         let (server, first) = (Arc::clone(self), mem::take(&mut client.out));
-        thread::spawn(move || {
+        thread::Builder::new().spawn(move || {
             println!("{replica} is sent nothing any more: {:?}", server.send(&mut socket, sender, &first));
             socket.shutdown(Shutdown::Both) // so that the thread that reads ends
-        });
+        })?;
         Ok(())
     }
 
@@ -219,7 +225,7 @@ impl Server {
 
     fn send_image(&self, socket: &mut TcpStream, sender: &mut Sender, cut: &Cut) -> Result {
         let parts = self.images.lock().get(&cut.snapshot).map(rdb::encode).ok_or("the snapshot is over")?;
-        let (mark, mut header, mut trailer) = (EndMark::from_random(random_bytes()), vec![], vec![]);
+        let (mark, mut header, mut trailer) = (EndMark::from_random(random::bytes()), vec![], vec![]);
         wire::put_full_resync(&mut header, cut);
         wire::put_end_mark_header(&mut header, &mark);
         wire::put_end_mark(&mut trailer, &mark);
@@ -240,9 +246,4 @@ impl Client {
         // An answer to a replica would get into its stream.
         if self.replica.is_none() { self.socket.write_all(&out) } else { Ok(()) }
     }
-}
-
-/// Each hasher has another random key.
-fn random_bytes() -> [u8; 20] {
-    [(); 20].map(|()| RandomState::new().hash_one(()).to_le_bytes()[0])
 }

@@ -1,4 +1,4 @@
-//! What a small store knows of data: GET, SET, INCR, DEL and DBSIZE; and its INFO.
+//! What a small store knows of data: GET, SET, INCR, DEL and DBSIZE, and ECHO, which ends the input of `redis-cli --pipe`; and its INFO.
 
 use std::str;
 
@@ -16,6 +16,7 @@ pub fn is_write(name: &[u8], args: &[&[u8]]) -> bool {
 pub fn read(store: &Store, name: &[u8], args: &[&[u8]], out: &mut BytesMut) -> Result<(), &'static str> {
     match (name, args) {
         (b"ping", []) => out.put(b"+PONG\r\n"),
+        (b"echo", [text]) => put_value(out, text),
         (b"dbsize", []) => wire::put_integer(out, store.len() as u64),
         (b"get", [key]) => match store.get(key) {
             Some(entry) => put_value(out, &entry.value),
