@@ -47,7 +47,8 @@ impl Node {
     /// [`Introduction::failover`](crate::wire::Introduction::failover)), and has this node [follow](Node::follow) it.
     ///
     /// Should that fail, [`Node::cancel_handover`] before `follow`, or [`Node::promote`] after it. If the deadline
-    /// comes first, or the replica goes, units are let in again: [`NodeEvent::HandoverFailed`].
+    /// comes first, or the replica goes, units are let in again: [`NodeEvent::HandoverFailed`]. Of a failure that was not
+    /// taken when the next handover begins nobody is told.
     ///
     /// Once the replica has answered, it leads, even if the link breaks at once: don't promote this node then. If the link
     /// breaks with the request sent and no answer there, it may lead or not; ask it before this node leads again.
@@ -69,6 +70,7 @@ impl Node {
             return Err(HandoverError::NoReplica);
         }
         self.primary.begin_handover(now);
+        self.handover_failed = false; // that was another one
         let deadline = handover.timeout.and_then(|timeout| now.checked_add(timeout));
         self.handover = Some(UnderWay { to: handover.to, deadline, is_ready: false });
         Ok(())

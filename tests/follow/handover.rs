@@ -56,6 +56,21 @@ fn who_is_a_byte_short_does_not_take_over() {
     assert_eq!(node.poll_event(), Some(NodeEvent::HandoverReady(replica)));
 }
 
+/// R235: who is told that a handover failed may lead again, which would be wrong of the one under way.
+#[test]
+fn the_failure_of_a_handover_is_not_told_of_the_next_one() {
+    let (mut cluster, replica) = pair();
+    let (now, node) = (cluster.now, &mut cluster.hosts[0].node);
+    node.primary().append(&set("not sent"), now).unwrap();
+    let soon = std::time::Duration::from_nanos(1);
+    node.begin_handover(Handover { to: Some(replica), timeout: Some(soon) }, now).unwrap();
+    let now = now.checked_add(soon).unwrap();
+    node.handle_timeout(now);
+    node.begin_handover(to(replica), now).unwrap();
+    assert!(!core::iter::from_fn(|| node.poll_event()).any(|event| event == NodeEvent::HandoverFailed));
+    assert!(node.primary().report(now).is_handing_over);
+}
+
 /// R235.
 #[test]
 fn a_handover_wakes_its_host_at_the_deadline() {
