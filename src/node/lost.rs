@@ -25,9 +25,10 @@ pub(super) struct OwnStretch {
 impl Node {
     /// The new primary's history parted from this one at `at`, as it says itself (for Redis: `second_repl_offset` - 1 in its
     /// INFO, when its `master_replid2` is this node's id): what [`NodeEvent::Diverged`](crate::NodeEvent::Diverged) tells is
-    /// exact then. Matters until that event.
+    /// exact then. Matters until that event. A place past the end can't be true, and is not believed.
     pub fn handle_parted(&mut self, at: Offset) {
-        if let Some(own) = &mut self.own {
+        let end = self.primary.end();
+        if let Some(own) = self.own.as_mut().filter(|_| at <= end) {
             own.held = Some(at);
         }
     }

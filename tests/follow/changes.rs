@@ -88,7 +88,12 @@ fn what_may_be_lost_is_told_by_what_the_primary_of_now_has() {
     node.primary().supply_id(id(2)).unwrap();
     let _ = node.primary().attach(Wanted::Everything, Peer::new(Tag(1), "replica"), now).unwrap();
     node.primary().append(&[b'x'; 90], now);
-    for (successor_held, parted) in [(Some(at(80)), Some(at(70))), (Some(at(40)), None), (None, None)] {
+    for (successor_held, parted, held) in [
+        (Some(at(80)), Some(at(70)), Some(at(70))),
+        (Some(at(80)), Some(at(91)), Some(at(80))), // past the end
+        (Some(at(40)), None, Some(at(40))),
+        (None, None, None),
+    ] {
         follow(&mut node, successor_held, now);
         parted.into_iter().for_each(|parted| node.handle_parted(parted));
         let events = std::iter::from_fn(|| node.poll_event());
@@ -100,7 +105,7 @@ fn what_may_be_lost_is_told_by_what_the_primary_of_now_has() {
         node.handle_connected(link, now).unwrap();
         node.handle_asked(link, now).unwrap();
         node.handle_full(link, point(3, 7), now).unwrap();
-        let lost = Lost { held: parted.or(successor_held), end: at(90), kept_from: Some(at(0)) };
+        let lost = Lost { held, end: at(90), kept_from: Some(at(0)) };
         let told =
             std::iter::from_fn(|| node.poll_event()).find(|event| matches!(event, NodeEvent::Diverged(..)));
         assert_eq!(told, Some(NodeEvent::Diverged(link, lost)));
