@@ -52,7 +52,7 @@ pub enum FenceEnd {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FenceError {
-    /// This node may never get there: it is in another history.
+    /// This node may never get there: it is in another history, or it leads this one and has not written so much.
     #[error("offset {offset} of history {id} is not known here")]
     OtherHistory {
         /// The history asked for.
@@ -87,7 +87,9 @@ impl Node {
     pub fn fence(&mut self, fence: Fence, now: Timestamp) -> Result<FenceOutcome, FenceError> {
         let now = self.clamped(now);
         let Fence { id, offset, timeout, tag } = fence;
-        if !self.primary.may_reach(id, offset) {
+        // Nobody else writes while it leads, so that is no place of a write.
+        let is_unwritten = !self.is_following() && offset > self.primary.end();
+        if is_unwritten || !self.primary.may_reach(id, offset) {
             return Err(FenceError::OtherHistory { id, offset });
         }
         self.reach_fences();

@@ -136,6 +136,16 @@ fn a_write_of_another_history_is_not_waited_for() {
     assert_eq!(refused, Err(FenceError::OtherHistory { id: id(99), offset: written.offset }));
 }
 
+/// It would pass that place later without a word.
+#[test]
+fn what_a_primary_has_not_written_is_not_waited_for_there() {
+    let (mut cluster, mut ahead) = behind();
+    ahead.offset = ahead.offset.checked_add(1).unwrap();
+    let now = cluster.now;
+    let refused = FenceError::OtherHistory { id: ahead.id, offset: ahead.offset };
+    assert_eq!(cluster.hosts[0].node.fence(fence(ahead, Timeout::Never), now), Err(refused));
+}
+
 #[test]
 fn staleness_counts_from_when_all_that_had_come_was_applied() {
     let (mut cluster, _) = behind();
