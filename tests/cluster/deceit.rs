@@ -1,7 +1,7 @@
-//! A node that answers as no primary should.
+//! A node that answers, or sends images, as no primary should.
 
-use headwater::Wanted;
 use headwater::wire::{self, Psync};
+use headwater::{Cut, Offset, ReplicaKey, Wanted};
 
 use crate::fault::Fault;
 use crate::world::World;
@@ -38,6 +38,35 @@ impl World {
         true
     }
 
+    /// How many images a replica is sent in a row.
+    pub(crate) fn draw_images(&mut self) -> usize {
+        if self.deceives(Fault::TwoImages) { 2 } else { 1 }
+    }
+
+    /// What a replica is told of its image: a place before it, or behind it, once in a while. Off by a unit or more it
+    /// would be a place like any other, and nobody could tell that the data is not that of it.
+    pub(crate) fn misplace(&mut self, host: usize, replica: ReplicaKey, cut: Cut) -> Cut {
+        if self.hosts[host].account.follows {
+            return cut; // what leads may be off already, and both together more than a unit
+        }
+        let offset = if self.deceives(Fault::OffsetAheadOfImage) {
+            cut.offset.checked_add(LESS_THAN_A_UNIT)
+        } else if self.deceives(Fault::OffsetBehindImage) {
+            cut.offset.get().checked_sub(LESS_THAN_A_UNIT).and_then(Offset::new)
+        } else {
+            None
+        };
+        let (Some(offset), Some(number)) = (offset, self.find_replica(host, replica)) else { return cut };
+        self.note(format_args!("connection {number} is told {offset} of an image at {}", cut.offset));
+        // It will acknowledge what it was told.
+        self.network.connections.get_mut(&number).expect("it was found").lied = true;
+        Cut { offset, ..cut }
+    }
+
+    fn deceives(&mut self, fault: Fault) -> bool {
+        self.options.deceit > 0 && self.strikes(fault, self.options.deceit)
+    }
+
     /// R47: the primary hands over to this node.
     pub(crate) fn take_over_by_wire(
         &mut self,
@@ -59,3 +88,6 @@ impl World {
         Ok(())
     }
 }
+
+/// The shortest unit is a PING of 14 bytes.
+const LESS_THAN_A_UNIT: u64 = 5;

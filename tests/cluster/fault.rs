@@ -57,6 +57,9 @@ faults! {
     EmptyImage,
     EndlessImage,
     HalfImage,
+    TwoImages,
+    OffsetAheadOfImage,
+    OffsetBehindImage,
     NotReady,
     // Roles.
     Promoted,
@@ -81,6 +84,7 @@ faults! {
     Renamed,
     FullSync,
     LoadedInVain,
+    StreamUnreadable,
     Diverged,
     Parted,
     DropSilent,

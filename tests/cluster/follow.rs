@@ -89,7 +89,7 @@ impl World {
         if account.loaded_by == Some(link) {
             return;
         }
-        (account.own, account.told) = (None, None);
+        (account.own, account.told, account.is_lost) = (None, None, false);
         self.journal.count(Fault::Resumed);
         self.note_reached(host);
         self.note_synced(host);
@@ -190,9 +190,19 @@ impl World {
                 }
                 Came::Broken(error) => {
                     self.note(format_args!("{host}: {key} is broken: {error}"));
+                    self.note_unreadable(host, &error);
                     return self.close_follower(number);
                 }
             }
+        }
+    }
+
+    /// It was in step, if perhaps for no longer than that: what it wrote itself the other one claimed to have.
+    fn note_unreadable(&mut self, host: usize, error: &LinkError) {
+        if matches!(error, LinkError::Stream(_)) {
+            self.journal.count(Fault::StreamUnreadable);
+            let account = &mut self.hosts[host].account;
+            (account.own, account.told, account.is_lost) = (None, None, true);
         }
     }
 
@@ -265,9 +275,10 @@ impl World {
         let account = &mut self.hosts[host].account;
         account.loads += 1;
         account.loaded_by = Some(link);
-        (account.last_end, account.last_held) = (None, None);
+        (account.last_end, account.last_held, account.is_lost) = (None, None, false);
         (self.hosts[host].state, self.hosts[host].synced) = (state, None);
         self.journal.count(Fault::FullSync);
+        self.check_place(host); // what comes next may be unreadable
         self.note_reached(host);
         self.note_synced(host);
         if let Some(number) = self.connection_of_link(host, link) {

@@ -78,6 +78,8 @@ pub(crate) struct Account {
     /// Units that it let in, and that have no place in its stream.
     pub(crate) uncounted: u64,
     pub(crate) loaded_by: Option<LinkKey>,
+    /// The last stream could not be read: it may have named a place where nobody was.
+    pub(crate) is_lost: bool,
     pub(crate) last_end: Option<(ReplicationId, Offset)>,
     pub(crate) last_held: Option<ResumePoint>,
     pub(crate) previous: Option<(ReplicationId, Offset)>,

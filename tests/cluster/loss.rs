@@ -38,7 +38,12 @@ impl World {
         };
         let mut kept = node.read_kept(place).expect("what follows the first byte is kept too");
         let after = replay(before, &kept.copy_to_bytes(kept.remaining()));
-        assert_eq!(after, *state, "node {host} keeps from {place} what it would lose");
+        // One who was told of an image what is off was in the middle of a unit.
+        let is_off = after.is_none() && self.options.deceit > 0;
+        assert!(
+            is_off || after == Some(*state),
+            "node {host} keeps from {place} what it would lose: {after:?}"
+        );
     }
 
     /// What it is told of is its own.
@@ -82,10 +87,13 @@ impl World {
     }
 }
 
-/// What a stretch of a stream makes of a state.
-fn replay(mut state: State, mut bytes: &[u8]) -> State {
+/// What a stretch of a stream makes of a state, if it begins with a unit.
+fn replay(mut state: State, mut bytes: &[u8]) -> Option<State> {
     let (mut reader, mut transaction) = (CommandReader::new(CommandLimits::default()), None::<Vec<u8>>);
     while let Ok(Some(command)) = reader.next(&mut bytes) {
+        if command.is_inline() {
+            return None;
+        }
         match (command.arg(0), &mut transaction) {
             (Some(b"MULTI"), _) => transaction = Some(Vec::new()),
             (Some(b"EXEC"), _) => state = state.after(&transaction.take().expect("it has begun")),
@@ -94,5 +102,5 @@ fn replay(mut state: State, mut bytes: &[u8]) -> State {
             _ => state = state.after(command.raw()),
         }
     }
-    state
+    Some(state)
 }

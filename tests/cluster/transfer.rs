@@ -20,9 +20,12 @@ pub(crate) struct Transfer {
 impl World {
     pub(crate) fn begin_transfer(&mut self, host: usize, replica: ReplicaKey, cut: Cut, framing: Framing) {
         let state = self.hosts[host].images[&cut.snapshot];
+        let told = self.misplace(host, replica, cut);
         let mut rest = Vec::new();
-        wire::put_full_resync(&mut rest, &cut);
-        image::put(&mut rest, state, self.options.image, framing);
+        for _ in 0..self.draw_images() {
+            wire::put_full_resync(&mut rest, &told);
+            image::put(&mut rest, state, self.options.image, framing);
+        }
         let progress = self.hosts[host].clock.latest();
         let transfer = Transfer { snapshot: cut.snapshot, rest, sent: 0, progress };
         if let Some(end) = self.upstream_end(host, replica) {
