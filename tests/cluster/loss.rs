@@ -38,7 +38,7 @@ impl World {
         };
         let mut kept = node.read_kept(place).expect("what follows the first byte is kept too");
         let after = replay(before, &kept.copy_to_bytes(kept.remaining()));
-        // One who was told of an image what is off was in the middle of a unit.
+        // What is known of the place may be of one that was lied to, in the middle of a unit.
         let is_off = after.is_none() && self.options.deceit > 0;
         assert!(
             is_off || after == Some(*state),
@@ -90,7 +90,7 @@ impl World {
 /// What a stretch of a stream makes of a state, if it begins with a unit.
 fn replay(mut state: State, mut bytes: &[u8]) -> Option<State> {
     let (mut reader, mut transaction) = (CommandReader::new(CommandLimits::default()), None::<Vec<u8>>);
-    while let Ok(Some(command)) = reader.next(&mut bytes) {
+    while let Some(command) = reader.next(&mut bytes).ok()? {
         if command.is_inline() {
             return None;
         }

@@ -16,7 +16,7 @@
 //! | fences | each ends once, in time, and as applied only where it is |
 //! | handovers | who is to take over has everything |
 //! | divergence | who loses what it wrote is told, and told no less than the truth |
-//! | L4 | no transfer stands still for longer than the timeout |
+//! | L4 | no transfer stands still for longer than the timeout, and no stream for long |
 //! | S11, L4, L7 | all are in step at last, soon, and stay so without a snapshot |
 //! | D1 | the same seed, the same outputs |
 //!
@@ -46,6 +46,7 @@ mod fault;
 #[path = "../sim/faults.rs"]
 mod faults;
 mod finish;
+mod flow;
 mod follow;
 mod gate;
 mod handover;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use headwater::wire::{CommandLimits, CommandReader, Link};
 use headwater::{Peer, ReplicaKey, Timestamp};
 
+use crate::flow::Flow;
 use crate::rng::Rng;
 use crate::transfer::Transfer;
 use crate::truth::State;
@@ -32,6 +33,7 @@ pub(crate) struct Connection {
     pub(crate) synced: Option<State>,
     /// An ack went over it that the follower did not make.
     pub(crate) lied: bool,
+    pub(crate) flow: Option<Flow>,
 }
 
 #[derive(Debug)]
@@ -81,7 +83,7 @@ impl Connection {
         [up, down]: [Pipe; 2],
     ) -> Self {
         let upstream = Some(upstream);
-        Self { follower, upstream, hosts, up, down, reached: None, synced: None, lied: false }
+        Self { follower, upstream, hosts, up, down, reached: None, synced: None, lied: false, flow: None }
     }
 
     pub(crate) fn is_attached(&self) -> bool {
@@ -183,6 +185,11 @@ impl Pipe {
 
     pub(crate) fn is_over(&self) -> bool {
         self.bytes.is_empty() && self.end.is_some()
+    }
+
+    /// What is written to it arrives, and no later than it should.
+    pub(crate) fn is_sound(&self, latency: Duration) -> bool {
+        self.end.is_none() && self.latency <= latency
     }
 
     pub(crate) fn has_room(&self) -> bool {

@@ -45,8 +45,12 @@ impl Clock {
 
     /// The true time at which it will tell `at`.
     pub(crate) fn true_time(&self, at: Timestamp) -> Duration {
-        let thaws_at = self.frozen.map_or(Duration::ZERO, |(_, until)| until);
-        at.since_origin().saturating_sub(self.ahead).max(thaws_at)
+        at.since_origin().saturating_sub(self.ahead).max(self.thaws_at())
+    }
+
+    /// Until when it stands still, or did.
+    pub(crate) fn thaws_at(&self) -> Duration {
+        self.frozen.map_or(Duration::ZERO, |(_, until)| until)
     }
 
     pub(crate) fn freeze(&mut self, now: Duration, until: Duration) {
