@@ -21,7 +21,7 @@ use crate::acks::{Ack, Level};
 use crate::history::Wanted;
 use crate::id::ReplicationId;
 use crate::key::Tag;
-use crate::node::{Fence, FenceEnd, Start};
+use crate::node::{Fence, FenceEnd, FenceError, Start};
 use crate::offset::Offset;
 use crate::output::OutputLimit;
 use crate::primary::{Config, Detach, DropReason, Peer};
@@ -226,24 +226,24 @@ fn a_tie_of_quorum_and_demotion_is_a_demotion() {
     });
 }
 
-/// A reader waits for what is not applied yet: somebody writes it, or all is over.
+/// A reader waits for what is not applied yet: somebody promotes the node, or all is over.
 #[test]
-fn fence_against_its_offset_and_the_shutdown() {
+fn fence_against_promotion_and_shutdown() {
     explore(|| {
         let (_events, node) = node();
-        let sender = online(&node);
-        let (id, offset) = (node.report().id, node.end().checked_add(1).expect("a few bytes"));
-        let writing = node.clone();
-        let writer = thread::spawn(move || writing.write(|unit| unit.put(b"a")).map(|_| ()));
+        drop(online(&node));
+        let (id_here, offset) = (node.report().id, node.end().checked_add(1).expect("a few bytes"));
+        node.with(|node, now| node.follow(ReplicaConfig::default(), None, now)).expect("it works");
+        let promoting = node.clone();
+        let promotion = thread::spawn(move || promoting.with(|node, now| node.promote(id(3), now)));
         let ending = node.clone();
         let end = thread::spawn(move || ending.shutdown());
-        match node.fence(Fence { id, offset, timeout: Timeout::Never, tag: Tag(0) }) {
-            Ok(FenceEnd::Applied | FenceEnd::Cancelled) => {}
+        match node.fence(Fence { id: id_here, offset, timeout: Timeout::Never, tag: Tag(0) }) {
+            Ok(FenceEnd::HistoryChanged | FenceEnd::Cancelled) | Err(FenceError::OtherHistory { .. }) => {}
             ended => panic!("{ended:?}"),
         }
-        let _ = writer.join().expect("no panic");
+        promotion.join().expect("no panic").expect("the id is new");
         end.join().expect("no panic");
-        drop(sender);
     });
 }
 
