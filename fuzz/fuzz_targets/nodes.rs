@@ -27,6 +27,8 @@ mod fault;
 mod faults;
 #[path = "../../tests/cluster/finish.rs"]
 mod finish;
+#[path = "../../tests/cluster/flow.rs"]
+mod flow;
 #[path = "../../tests/cluster/follow.rs"]
 mod follow;
 #[path = "../../tests/cluster/gate.rs"]

@@ -74,7 +74,7 @@ impl World {
         self.drain(host); // it may have been told whether it may
         let len = self.draw_len();
         let (unit, commands) = self.draw_unit(len);
-        let now = self.timestamp(host);
+        let (now, size) = (self.timestamp(host), unit.len());
         let (leads, is_open) = (self.hosts[host].leads(), self.is_gate_open(host));
         let Host { node, state, .. } = &mut self.hosts[host];
         let before = *state;
@@ -87,6 +87,8 @@ impl World {
             *state = before.after(&commands);
         });
         let after = *state;
+        let told = written.as_ref().map(|written| written.end).map_err(ToString::to_string);
+        self.journal.note(self.now, format_args!("{host}: writes {size} bytes: {told:?}"));
         match written {
             Ok(written) => {
                 assert!(leads, "S9: node {host} has let in a unit that it can't");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headwater::SoftLimit;
+use headwater::{SoftLimit, WriteRefused};
 
 use crate::config::BACKOFF_CAP;
 use crate::world::World;
@@ -17,6 +17,19 @@ impl World {
         while !self.all_agree() {
             assert!(self.now <= by, "S11: not all are in step again: {}", self.describe());
             self.step();
+        }
+        self.check_open();
+    }
+
+    /// Whoever leads has enough good replicas.
+    fn check_open(&mut self) {
+        for host in 0..self.hosts.len() {
+            let now = self.timestamp(host);
+            let admitted = self.hosts[host].node.primary().admit_write(now);
+            assert!(
+                !matches!(admitted, Err(WriteRefused::NotEnough(_))),
+                "node {host}'s gate is closed: {admitted:?}"
+            );
         }
     }
 
@@ -79,7 +92,7 @@ impl World {
         let first = &self.hosts[0];
         let held = first.node.held();
         held.is_some()
-            && self.hosts.iter().all(|host| host.waits.is_empty())
+            && self.hosts.iter().all(|host| host.waits.is_empty() && host.fences.is_empty())
             && self.hosts.iter().all(|host| {
                 let upstream = host.node.upstream(host.clock.latest());
                 let in_step = upstream.is_none_or(|upstream| upstream.state == headwater::LinkState::InStep);

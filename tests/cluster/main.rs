@@ -67,6 +67,8 @@ mod rng;
 #[path = "../sim/seeds.rs"]
 mod seeds;
 mod serve;
+#[path = "../sim/shrink.rs"]
+mod shrink;
 mod strangers;
 mod transfer;
 mod truth;

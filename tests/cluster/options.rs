@@ -5,7 +5,7 @@ use headwater::{Framing, MinReplicas, Offset, OutputLimit, SoftLimit};
 use crate::rng::Rng;
 
 /// What differs between runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Options {
     pub(crate) nodes: usize,
     pub(crate) backlog: usize,
@@ -77,6 +77,27 @@ impl Options {
             pause: rng.pick(&[20, 100, 600]),
             actions: rng.within(200..=500) as u64,
         }
+    }
+
+    /// For how long faults strike.
+    pub(crate) const fn length(&self) -> u64 {
+        self.actions
+    }
+
+    /// Those of runs that are a step smaller, the smallest first.
+    pub(crate) fn smaller(&self) -> Vec<Self> {
+        let actions = self.actions;
+        let lengths = [actions / 2, actions - actions / 4, actions - actions / 16, actions.saturating_sub(1)];
+        let mut all: Vec<_> = lengths.map(|actions| Self { actions, ..self.clone() }).into();
+        all.push(Self { nodes: self.nodes.max(3) - 1, ..self.clone() });
+        all.push(Self { deceit: 0, ..self.clone() });
+        all.push(Self { faults: 0, ..self.clone() });
+        all.push(Self { roles: 0, ..self.clone() });
+        all.push(Self { latency: 1, ..self.clone() });
+        all.push(Self { loading: 0, ..self.clone() });
+        all.push(Self { heartbeat: None, ..self.clone() });
+        all.retain(|smaller| smaller != self);
+        all
     }
 
     pub(crate) fn is_near_the_end(&self) -> bool {

@@ -12,6 +12,7 @@ impl World {
         let timeout = self.draw_timeout();
         let fence = Fence { id: held.id, offset: held.offset, timeout, tag: Tag(self.drawn) };
         let now = self.timestamp(host);
+        self.note(format_args!("{host}: {fence:?}"));
         match self.hosts[host].node.fence(fence, now) {
             Ok(FenceOutcome::Ended(end)) => self.judge_fence(host, fence, state, end),
             Ok(FenceOutcome::Pending(waiter)) => {

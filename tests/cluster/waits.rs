@@ -41,6 +41,7 @@ impl World {
         let deadline = self.hosts[host].deadline(wait.timeout, now);
         let Host { node, state, .. } = &mut self.hosts[host];
         let waiting = Waiting { wait, state: *state, deadline };
+        self.journal.note(self.now, format_args!("{host}: {wait:?}"));
         match node.primary().wait(wait, now) {
             Ok(WaitOutcome::Ended(end)) => self.judge_wait(host, waiting, end),
             Ok(WaitOutcome::Pending(waiter)) => {

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use headwater::{LinkState, Node, NodeEvent, ReplicationId, ResumePoint, Start, Timestamp};
+use headwater::{Event, LinkState, Node, NodeEvent, ReplicationId, ResumePoint, Start, Timestamp};
 
 use crate::clock::Clock;
 use crate::disk::has_disk;
@@ -47,6 +47,13 @@ impl World {
         let mut rng = Rng::new(seed);
         let options = Options::draw(&mut rng);
         Self::from_parts(rng, options, echo)
+    }
+
+    /// As this seed's, but for its options.
+    pub(crate) fn varied(seed: u64, options: Options) -> Self {
+        let mut rng = Rng::new(seed);
+        Options::draw(&mut rng);
+        Self::from_parts(rng, options, false)
     }
 
     pub(crate) fn from_parts(rng: Rng, options: Options, echo: bool) -> Self {
@@ -178,7 +185,9 @@ impl World {
     /// Acts on all events of a node, and judges it.
     pub(crate) fn drain(&mut self, host: usize) {
         while let Some(event) = self.hosts[host].node.poll_event() {
-            self.note(format_args!("{host}: {event:?}"));
+            if !matches!(event, NodeEvent::Primary(Event::Send(_))) {
+                self.note(format_args!("{host}: {event:?}"));
+            }
             match event {
                 NodeEvent::Upstream(link, event) => self.act_upstream(host, link, event),
                 NodeEvent::Primary(event) => self.act_downstream(host, event),

@@ -1,5 +1,12 @@
 use crate::faults::faults;
 
+impl Fault {
+    /// It is done by the simulator, and does not just come of what is.
+    pub(crate) fn is_injected(self) -> bool {
+        self < Self::Resumed
+    }
+}
+
 faults! {
     // The network.
     CutInHandshake,

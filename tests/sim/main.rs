@@ -40,6 +40,7 @@ mod regressions;
 mod replica;
 mod rng;
 mod seeds;
+mod shrink;
 mod spiral;
 mod truth;
 mod world;

@@ -62,8 +62,26 @@ impl Options {
             failing: rng.pick(&[15, 15, 70]),
             padding: rng.pick(&[0, 2000, 30_000, 60_000]),
             gulp: rng.scaled(16..=1 << 20).max(if rng.chance(10) { 16 } else { 2000 }),
-            switched_off: Fault::ALL.iter().copied().filter(|fault| rng.chance(absence(*fault))).collect(),
+            switched_off: drawn_absent(rng),
         }
+    }
+
+    /// For how long faults strike.
+    pub(crate) const fn length(&self) -> usize {
+        self.steps
+    }
+
+    /// Those of runs that are a step smaller, the smallest first.
+    pub(crate) fn smaller(&self) -> Vec<Self> {
+        let lengths = shorter(self.steps).map(|steps| Self { steps, ..self.clone() });
+        let fewer = (self.replicas > 1).then(|| Self { replicas: self.replicas - 1, ..self.clone() });
+        let alone = (self.clients > 0).then(|| Self { clients: 0, ..self.clone() });
+        let faults = Fault::ALL.iter().filter(|fault| fault.is_injected() && self.allows(**fault));
+        let without = faults.map(|fault| {
+            let switched_off = self.switched_off.iter().chain([fault]).copied().collect();
+            Self { switched_off, ..self.clone() }
+        });
+        lengths.chain(fewer).chain(alone).chain(without).collect()
     }
 
     pub(crate) fn allows(&self, fault: Fault) -> bool {
@@ -116,6 +134,18 @@ pub(crate) fn config(rng: &mut Rng, replicas: usize) -> Config {
 /// A network without faults.
 pub(crate) const GOOD_SHAPE: Shape =
     Shape { delay: Duration::from_millis(1), bytes_per_second: 100_000_000, window: 1 << 20 };
+
+/// Lengths of shorter runs.
+pub(crate) fn shorter(length: usize) -> impl Iterator<Item = usize> {
+    [length / 2, length - length / 4, length - length / 16, length.saturating_sub(1)]
+        .into_iter()
+        .filter(move |shorter| *shorter < length)
+}
+
+fn drawn_absent(rng: &mut Rng) -> BTreeSet<Fault> {
+    let drawn = Fault::ALL.iter().copied().filter(|fault| rng.chance(absence(*fault)));
+    drawn.filter(|fault| fault.is_injected()).collect()
+}
 
 /// In how many runs of a hundred a fault stays away. Whatever breaks the history ends all that others lead to.
 fn absence(fault: Fault) -> usize {

@@ -46,6 +46,7 @@ impl Progress {
         for (fault, count) in &self.faults {
             println!("{count:>10}  {fault:?}");
         }
+        println!("never happened: {:?}", self.missing());
         println!("outputs hash {:016x} over {} seeds", self.hash, self.done);
         let (simulated, elapsed) = (self.simulated.as_secs_f64(), self.started.elapsed().as_secs_f64());
         println!("{simulated:.0} s simulated in {elapsed:.1} s, {:.0} : 1", simulated / elapsed);

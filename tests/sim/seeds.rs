@@ -1,15 +1,17 @@
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{catch_unwind, resume_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::progress::Progress;
+use crate::shrink;
 use crate::world::World;
 
 /// Runs all seeds that are asked for, or 100, and asserts that nothing stayed away that is to be seen.
 pub(crate) fn run_them() {
     if let Some(seed) = variable("SIM_SEED") {
-        run(World::new(seed, true), seed);
-        return;
+        let mut progress = Progress::new(1);
+        progress.add(seed, &run(World::new(seed, true), seed));
+        return progress.print_coverage();
     }
     let seeds = variable("SIM_SEEDS").unwrap_or(NORMAL_SEEDS);
     let (next, progress) = (AtomicU64::new(0), Mutex::new(Progress::new(seeds)));
@@ -50,13 +52,16 @@ fn run_checked(seed: u64) -> World {
     world
 }
 
-/// Runs one seed, and tells all about it if it fails.
-pub(crate) fn run(mut world: World, seed: u64) -> World {
-    if let Err(failure) = catch_unwind(AssertUnwindSafe(|| world.run())) {
-        println!("{}\n{:#?}\nseed {seed} failed", world.journal().last_lines(), world.options());
-        resume_unwind(failure);
-    }
-    world
+/// Runs one seed. If it fails, the smallest run that fails alike is told.
+fn run(world: World, seed: u64) -> World {
+    shrink::run(world).unwrap_or_else(|failed| {
+        let first = failed.world.options().length();
+        let failed = shrink::shrink(seed, failed);
+        println!("{}\n{:#?}", failed.world.journal().last_lines(), failed.world.options());
+        println!("shrunk from {first} steps to {}: {}", failed.world.options().length(), failed.promise);
+        println!("seed {seed} failed; its whole trace: SIM_SEED={seed}, with --nocapture");
+        panic!("seed {seed}: {}", failed.promise);
+    })
 }
 
 pub(crate) fn variable(name: &str) -> Option<u64> {

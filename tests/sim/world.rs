@@ -44,6 +44,13 @@ impl World {
         Self::from_parts(rng, options, echo)
     }
 
+    /// As this seed's, but for its options.
+    pub(crate) fn varied(seed: u64, options: Options) -> Self {
+        let mut rng = Rng::new(seed);
+        Options::draw(&mut rng);
+        Self::from_parts(rng, options, false)
+    }
+
     pub(crate) fn with_options(seed: u64, options: Options) -> Self {
         Self::from_parts(Rng::new(seed), options, false)
     }
