@@ -101,10 +101,10 @@ impl Chart {
         }
     }
 
-    /// When a host's gate was open.
+    /// When a host's gate was open, while it led.
     pub fn add_gate(&mut self, world: &World, host: usize) {
         let turns = world.hosts[host].news.iter().filter_map(|(at, news)| match news {
-            News::GateClosed => Some((at.since_origin(), false)),
+            News::GateClosed | News::Follows => Some((at.since_origin(), false)),
             News::GateOpened => Some((at.since_origin(), true)),
             _ => None,
         });

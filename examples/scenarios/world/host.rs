@@ -45,6 +45,8 @@ pub struct Setup {
 /// What happened to a host, for its operator to read.
 #[derive(Clone, Debug)]
 pub enum News {
+    /// It follows from now on, and lets no write in.
+    Follows,
     InStep,
     GateClosed,
     GateOpened,

@@ -79,6 +79,7 @@ impl World {
     pub fn follow(&mut self, follower: usize, leader: usize, successor_held: Option<Offset>) {
         let host = &mut self.hosts[follower];
         host.upstream = Some(leader);
+        host.news.push((self.now, News::Follows));
         let followed = host.node.follow(host.setup.replica, successor_held, self.now);
         followed.expect("the settings were checked");
         self.settle();
