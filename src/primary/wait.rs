@@ -29,10 +29,15 @@ impl Primary {
     /// (R172). What is told is never more than what was acknowledged (and no proof against the loss of this node and
     /// those replicas).
     ///
+    /// Connections count, as in Redis: a node that is back while its old one is half open counts twice for what it had
+    /// acknowledged there, up to [`Config::replica_timeout`], unless a host that knows its nodes apart
+    /// [detaches](Primary::detach) the old one first.
+    ///
     /// # Errors
     ///
     /// [`WaitError`].
     ///
+    /// [`Config::replica_timeout`]: crate::Config::replica_timeout
     /// [`Event::WaitEnded`]: crate::Event::WaitEnded
     pub fn wait(&mut self, wait: Wait, now: Timestamp) -> Result<WaitOutcome, WaitError> {
         self.advance_clock(now);

@@ -100,7 +100,7 @@ impl World {
         }
     }
 
-    /// S7: no more are told than are nodes whose data, or disk, has the write.
+    /// S7: no more are told than are connections to nodes whose data, or disk, has the write.
     fn judge_wait(&mut self, host: usize, waiting: Waiting, end: WaitEnd) {
         self.journal.count(match end.how {
             WaitEnded::Satisfied => Fault::WaitSatisfied,

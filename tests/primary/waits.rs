@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use headwater::wire::{self, CommandError};
 use headwater::{
-    Ack, AckError, Detach, Event, Gone, Level, Offset, ReplicaKey, Tag, Timeout, Wait, WaitEnd, WaitEnded,
-    WaitError, WaitOutcome, WaiterKey, Wanted,
+    Ack, AckError, Detach, Event, Gone, Level, Offset, Peer, ReplicaKey, Tag, Timeout, Wait, WaitEnd,
+    WaitEnded, WaitError, WaitOutcome, WaiterKey, Wanted,
 };
 
 use crate::host::{END_MARKED, Host, NANOSECOND, SIZED, at, seconds};
@@ -252,6 +252,31 @@ fn a_replica_that_left_does_not_count() {
     assert_eq!(news(host.events()), [], "before its first ack nothing is known of it");
     host.ack(back, target);
     assert_eq!(news(host.events()), [ended(waiter, 2, WaitEnded::Satisfied)]);
+}
+
+/// An address and a port name no node: behind one address may be many. What it has told over a dead connection it did
+/// hold, so it counts there until silence ends that, and for no write that came later.
+#[test]
+fn a_node_counts_once_for_each_of_its_connections() {
+    let mut host = asking();
+    let port = |peer: &mut Peer| peer.port = 7001;
+    let dead = host.attach(Wanted::Everything, port).replica;
+    let cut = host.begin(SIZED);
+    host.ready(&cut);
+    host.sent(dead);
+    let target = host.append(b"before the break");
+    host.catch_up(dead);
+    let wanted = Wanted::After { id: host.id(), offset: target };
+    let back = host.attach(wanted, port).replica;
+    host.ack(back, target);
+    assert!(host.is_attached(dead));
+    assert_eq!(over(&mut host, wait(target, 2)).acked, 2);
+    let later = host.append(b"after it");
+    host.catch_up(back);
+    let waiter = pending(&mut host, wait(later, 2));
+    host.primary.detach(dead, Detach::Lost, host.now).unwrap();
+    assert_eq!(host.primary.cancel_wait(waiter).unwrap().acked, 1);
+    assert_eq!(over(&mut host, Wait { timeout: Timeout::Immediate, ..wait(target, 2) }).acked, 1);
 }
 
 /// valkey#787, B26, R172, T27 and L3: one request however many wait, and one ack that ends them all.
