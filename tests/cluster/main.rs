@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | S2, S6 | who claims the same place in the same history holds the same data |
 //! | S5 | data changes only by whole units of a leader's, or by a whole snapshot |
-//! | S7, L1, L2 | no wait is told of more connections than lead to a node, or a disk, that has its write; each ends once, in time, and with its node's role |
+//! | S7, L1, L2 | no wait is told of more than hold its write, by connections; each ends once, in time, and with its node's role |
 //! | S8 | nobody is dropped as a liar but who lied |
 //! | S9 | nobody writes while it follows, hands over, or has too few good replicas |
 //! | S12 | offsets don't go back under one id, and end in silence |
@@ -29,7 +29,7 @@
 //! To read it start with `world.rs`, the loop. `options.rs` and `fault.rs` tell what differs between runs, `act.rs` and
 //! `break_things.rs` what is done to a cluster, `strangers.rs` and `deceit.rs` who speaks the wire and means no good;
 //! `serve.rs` and `follow.rs` are the two halves of a host, `transfer.rs`, `disk.rs`, `waits.rs` and `gate.rs` parts of them; `truth.rs` knows what is so,
-//! and `checks.rs` compares with it.
+//! and `checks.rs` and `flow.rs` compare with it.
 
 mod act;
 mod break_things;
