@@ -88,7 +88,7 @@ impl Host {
     }
 
     /// L7: nobody may be so far behind that it is dropped before it is sent anything.
-    fn most_behind(&self) -> Option<u64> {
+    pub(super) fn most_behind(&self) -> Option<u64> {
         let OutputLimit { hard, soft } = self.effective_limit();
         let at_once = soft.filter(|soft| soft.lasting == Duration::ZERO).map(|soft| soft.bytes);
         at_once.or(hard).map(|limit| self.config().backlog_capacity as u64 + limit - 1)

@@ -58,7 +58,6 @@ impl Host {
     }
 
     fn is_too_far_behind(&self, behind: usize) -> bool {
-        let capacity = self.config().backlog_capacity as u64;
-        self.effective_limit().hard.is_some_and(|hard| behind as u64 >= capacity + hard)
+        self.most_behind().is_some_and(|most| behind as u64 > most)
     }
 }
