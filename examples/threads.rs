@@ -100,7 +100,7 @@ impl Server {
             match event {
                 NodeEvent::Primary(Event::SnapshotWanted { .. }) => self.make_image(),
                 NodeEvent::Primary(Event::SnapshotOver { snapshot }) => {
-                    drop(self.images.lock().remove(&snapshot))
+                    self.images.lock().remove(&snapshot);
                 }
                 NodeEvent::Primary(Event::IdWanted) => {
                     let _ = self.node.supply_id(ReplicationId::from_random(random::bytes())); // it is new

@@ -1,4 +1,4 @@
-//! What a small store knows of data: GET, SET, INCR, DEL and DBSIZE, and ECHO, which ends the input of `redis-cli --pipe`; and its INFO.
+//! What a small store knows of data: GET, SET, INCR, DEL and DBSIZE; its INFO; and ECHO, with which `redis-cli --pipe` ends.
 
 use std::str;
 

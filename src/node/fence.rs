@@ -87,9 +87,7 @@ impl Node {
     pub fn fence(&mut self, fence: Fence, now: Timestamp) -> Result<FenceOutcome, FenceError> {
         let now = self.clamped(now);
         let Fence { id, offset, timeout, tag } = fence;
-        // Nobody else writes while it leads, so that is no place of a write.
-        let is_unwritten = !self.is_following() && offset > self.primary.end();
-        if is_unwritten || !self.primary.may_reach(id, offset) {
+        if !self.primary.may_reach(id, offset) {
             return Err(FenceError::OtherHistory { id, offset });
         }
         self.reach_fences();

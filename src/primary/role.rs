@@ -210,9 +210,11 @@ impl Primary {
         self.replicas.len() > 0
     }
 
-    /// Whether what is held may come to be `offset` of the history `id`.
+    /// Whether what is held may come to be `offset` of the history `id`. Past the end of who leads nobody has written, for
+    /// nobody else does.
     pub(crate) fn may_reach(&self, id: ReplicationId, offset: Offset) -> bool {
-        self.history.may_reach(id, offset)
+        let may_be_written = self.role.is_following() || offset <= self.end();
+        may_be_written && self.history.may_reach(id, offset)
     }
 
     /// From where on the stream is kept.

@@ -2,9 +2,8 @@
 //! on at each lock, condition and atomic. A thread that nobody wakes fails its model as a deadlock.
 //!
 //! The search is exhaustive up to [`PREEMPTIONS`] preemptions in one run, or `LOOM_MAX_PREEMPTIONS`; that a thread blocks or
-//! ends is none. loom has its own
-//! kind of lock, condition, channel, atomic and thread (`looms.rs`); the node itself, which is all under the
-//! lock, is the real one.
+//! ends is none. loom has its own kind of lock, condition, channel, atomic and thread (`looms.rs`); the node itself, which is
+//! all under the lock, is the real one.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -93,6 +92,14 @@ fn write(node: &SharedNode, data: &Mutex<Vec<u8>>, byte: u8) -> Offset {
     written.end.unwrap_or(node.end())
 }
 
+/// A replica that was sent a write, which ends at that offset.
+fn lent(node: &SharedNode) -> (Sender, Offset) {
+    let mut sender = online(node);
+    let target = write(node, &Mutex::new(Vec::new()), b'a');
+    assert!(matches!(sender.next(), Step::Stream(batch) if batch.remaining() == 1));
+    (sender, target)
+}
+
 const fn wait(target: Offset, timeout: Timeout) -> Wait {
     Wait { target, replicas: 1, level: Level::Applied, local: false, timeout, tag: Tag(0) }
 }
@@ -178,9 +185,7 @@ fn deadline_against_the_sleep_of_the_timer() {
 fn quorum_against_demotion() {
     explore(|| {
         let (_events, node) = node();
-        let mut sender = online(&node);
-        let target = write(&node, &Mutex::new(Vec::new()), b'a');
-        assert!(matches!(sender.next(), Step::Stream(batch) if batch.remaining() == 1));
+        let (sender, target) = lent(&node);
         let (acking, replica) = (node.clone(), sender.replica());
         let acks = thread::spawn(move || {
             acking.with(|node, now| {
@@ -208,9 +213,7 @@ fn quorum_against_demotion() {
 fn a_tie_of_quorum_and_demotion_is_a_demotion() {
     explore(|| {
         let (_events, node) = node();
-        let mut sender = online(&node);
-        let target = write(&node, &Mutex::new(Vec::new()), b'a');
-        assert!(matches!(sender.next(), Step::Stream(batch) if batch.remaining() == 1));
+        let (sender, target) = lent(&node);
         let (other, replica) = (node.clone(), sender.replica());
         let tie = thread::spawn(move || {
             other.with(|node, now| {

@@ -84,19 +84,22 @@ impl Options {
         self.actions
     }
 
-    /// Those of runs that are a step smaller, the smallest first.
-    pub(crate) fn smaller(&self) -> Vec<Self> {
-        let actions = self.actions;
-        let lengths = [actions / 2, actions - actions / 4, actions - actions / 16, actions.saturating_sub(1)];
-        let mut all: Vec<_> = lengths.map(|actions| Self { actions, ..self.clone() }).into();
-        all.push(Self { nodes: self.nodes.max(3) - 1, ..self.clone() });
-        all.push(Self { deceit: 0, ..self.clone() });
-        all.push(Self { faults: 0, ..self.clone() });
-        all.push(Self { roles: 0, ..self.clone() });
-        all.push(Self { latency: 1, ..self.clone() });
-        all.push(Self { loading: 0, ..self.clone() });
-        all.push(Self { heartbeat: None, ..self.clone() });
-        all.retain(|smaller| smaller != self);
+    pub(crate) fn with_length(&self, length: u64) -> Self {
+        Self { actions: length, ..self.clone() }
+    }
+
+    /// Those of runs in which less happens.
+    pub(crate) fn simpler(&self) -> Vec<Self> {
+        let mut all = vec![
+            Self { nodes: self.nodes.max(3) - 1, ..self.clone() },
+            Self { deceit: 0, ..self.clone() },
+            Self { faults: 0, ..self.clone() },
+            Self { roles: 0, ..self.clone() },
+            Self { latency: 1, ..self.clone() },
+            Self { loading: 0, ..self.clone() },
+            Self { heartbeat: None, ..self.clone() },
+        ];
+        all.retain(|simpler| simpler != self);
         all
     }
 

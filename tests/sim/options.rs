@@ -15,7 +15,7 @@ pub(crate) struct Options {
     pub(crate) sending: Sending,
     pub(crate) shape: Shape,
     /// Steps until the faults stop.
-    pub(crate) steps: usize,
+    pub(crate) steps: u64,
     /// The longest time between two writes, in milliseconds; and so on.
     pub(crate) write_every: usize,
     pub(crate) fault_every: usize,
@@ -51,7 +51,7 @@ impl Options {
             config: config(rng, replicas),
             sending: rng.pick(&[Sending::WriteTo, Sending::Batches, Sending::ByHand]),
             shape: shape(rng),
-            steps: rng.within(500..=2500),
+            steps: rng.within(500..=2500) as u64,
             write_every: rng.scaled(20..=4000),
             fault_every: rng.within(100..=3000),
             ack_every: rng.within(100..=1600),
@@ -67,13 +67,16 @@ impl Options {
     }
 
     /// For how long faults strike.
-    pub(crate) const fn length(&self) -> usize {
+    pub(crate) const fn length(&self) -> u64 {
         self.steps
     }
 
-    /// Those of runs that are a step smaller, the smallest first.
-    pub(crate) fn smaller(&self) -> Vec<Self> {
-        let lengths = shorter(self.steps).map(|steps| Self { steps, ..self.clone() });
+    pub(crate) fn with_length(&self, length: u64) -> Self {
+        Self { steps: length, ..self.clone() }
+    }
+
+    /// Those of runs in which less happens.
+    pub(crate) fn simpler(&self) -> Vec<Self> {
         let fewer = (self.replicas > 1).then(|| Self { replicas: self.replicas - 1, ..self.clone() });
         let alone = (self.clients > 0).then(|| Self { clients: 0, ..self.clone() });
         let faults = Fault::ALL.iter().filter(|fault| fault.is_injected() && self.allows(**fault));
@@ -81,7 +84,7 @@ impl Options {
             let switched_off = self.switched_off.iter().chain([fault]).copied().collect();
             Self { switched_off, ..self.clone() }
         });
-        lengths.chain(fewer).chain(alone).chain(without).collect()
+        fewer.into_iter().chain(alone).chain(without).collect()
     }
 
     pub(crate) fn allows(&self, fault: Fault) -> bool {
@@ -134,13 +137,6 @@ pub(crate) fn config(rng: &mut Rng, replicas: usize) -> Config {
 /// A network without faults.
 pub(crate) const GOOD_SHAPE: Shape =
     Shape { delay: Duration::from_millis(1), bytes_per_second: 100_000_000, window: 1 << 20 };
-
-/// Lengths of shorter runs.
-pub(crate) fn shorter(length: usize) -> impl Iterator<Item = usize> {
-    [length / 2, length - length / 4, length - length / 16, length.saturating_sub(1)]
-        .into_iter()
-        .filter(move |shorter| *shorter < length)
-}
 
 fn drawn_absent(rng: &mut Rng) -> BTreeSet<Fault> {
     let drawn = Fault::ALL.iter().copied().filter(|fault| rng.chance(absence(*fault)));

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Mutex;
 
 use crate::seeds::variable;
 use crate::world::World;
@@ -14,6 +15,7 @@ pub(crate) struct Failed {
 
 /// The smallest run of `seed` that fails as `first` did, of those that are tried.
 pub(crate) fn shrink(seed: u64, first: Box<Failed>) -> Box<Failed> {
+    let _alone = SHRINKING.lock();
     let hook = take_hook();
     set_hook(Box::new(|_| ())); // what fails on the way is of no interest
     let (mut smallest, mut left) = (first, variable("SIM_SHRINK").unwrap_or(MOST_RUNS));
@@ -24,14 +26,24 @@ pub(crate) fn shrink(seed: u64, first: Box<Failed>) -> Box<Failed> {
     smallest
 }
 
+/// There is one hook for all threads.
+static SHRINKING: Mutex<()> = Mutex::new(());
+
 /// The first that fails alike of those that are a step smaller.
 fn smaller(seed: u64, failed: &Failed, left: &mut u64) -> Option<Box<Failed>> {
     let kind_of_first = kind(&failed.promise);
-    failed.world.options().smaller().into_iter().find_map(|options| {
+    let options = failed.world.options();
+    let shorter = shorter(options.length()).map(|length| options.with_length(length));
+    shorter.chain(options.simpler()).find_map(|options| {
         *left = left.checked_sub(1)?;
         let failed = run(World::varied(seed, options)).err()?;
         (kind(&failed.promise) == kind_of_first).then_some(failed)
     })
+}
+
+fn shorter(length: u64) -> impl Iterator<Item = u64> {
+    let lengths = [length / 2, length - length / 4, length - length / 16, length.saturating_sub(1)];
+    lengths.into_iter().filter(move |shorter| *shorter < length)
 }
 
 /// Runs it, and tells what it died of.
