@@ -146,12 +146,13 @@ impl Primary {
     }
 
     pub(super) fn drop_replica(&mut self, replica: ReplicaKey, reason: DropReason) {
-        let Some(removed) = self.remove(replica, reason.into()) else { return };
         if let DropReason::OverLimit(_) = reason {
             self.counters.dropped_by_limit += 1;
-            self.note_catch_up_over_limit(&removed);
+            self.note_sync_over_limit(replica);
         }
-        self.outbox.dropped.push_back((replica, reason));
+        if self.remove(replica, reason.into()).is_some() {
+            self.outbox.dropped.push_back((replica, reason));
+        }
     }
 
     /// A replica may be as far behind as its limit allows, apart from what it is credited with. One that is dropped before

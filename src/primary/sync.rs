@@ -199,10 +199,14 @@ impl Primary {
         self.forget_wish();
     }
 
-    /// A replica that had its image was dropped by its limit: the limit has to hold what is written in so long a time.
-    pub(super) fn note_catch_up_over_limit(&mut self, replica: &Replica) {
-        if let Some(CatchUp { cut_at, .. }) = replica.catch_up {
-            self.sync_record.note_outlasted(self.now.saturating_since(cut_at));
+    /// The output limit is about to end the sync of a replica, if it has one under way.
+    pub(super) fn note_sync_over_limit(&mut self, replica: ReplicaKey) {
+        let Some(replica) = self.replicas.get(replica) else { return };
+        let snapshot = replica.snapshot().and_then(|snapshot| self.snapshots.get(snapshot).ok());
+        let cut_at =
+            snapshot.map(|snapshot| snapshot.cut_at).or(replica.catch_up.map(|catch_up| catch_up.cut_at));
+        if let Some(cut_at) = cut_at {
+            self.sync_record.note_over_limit(self.now.saturating_since(cut_at));
         }
     }
 

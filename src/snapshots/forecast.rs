@@ -11,7 +11,8 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct SyncForecast {
-    /// From the cut until a replica has the image, or at least this: until its limit ended a sync, if that was later.
+    /// From the cut until a replica has the image. After a sync that its output limit ended, whose end nobody saw, half
+    /// as long again as it lasted, or more.
     pub duration: Duration,
     /// Bytes a second that enter the stream.
     pub write_rate: u64,
@@ -21,8 +22,8 @@ pub struct SyncForecast {
     pub unsent: u64,
     /// The output limit as it acts.
     pub limit: OutputLimit,
-    /// The least limits under which it would succeed; `None` if none would, since the replica takes bytes no faster
-    /// than they are written.
+    /// The least limits under which it is expected to succeed; `None` if none would do, since the replica takes bytes no
+    /// faster than they are written.
     pub needed: Option<OutputLimit>,
 }
 
@@ -73,9 +74,16 @@ impl SyncRecord {
         self.note_outlasted(expected.max(progress.elapsed));
     }
 
-    /// A sync that failed was, or would have been, under way for so long.
-    pub(crate) fn note_outlasted(&mut self, elapsed: Duration) {
-        self.duration = self.duration.max(Some(elapsed));
+    /// Its output limit ended a sync after so long, and nobody saw how much was missing. Had the next limit room for
+    /// so long a sync and no more, that would fail as well, by what a replica takes to load, or by a load a little
+    /// higher.
+    pub(crate) fn note_over_limit(&mut self, elapsed: Duration) {
+        self.note_outlasted(elapsed.saturating_add(elapsed / 2));
+    }
+
+    /// A sync that failed would have been under way for so long.
+    fn note_outlasted(&mut self, expected: Duration) {
+        self.duration = self.duration.max(Some(expected));
     }
 
     /// Whether the next sync will fail, as far as is known.
@@ -170,7 +178,10 @@ fn whole_seconds(span: Duration) -> Duration {
 impl Display for SyncForecast {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { duration, write_rate, unsent, limit, .. } = self;
-        write!(f, "a sync takes {duration:.1?} or more while {write_rate} bytes a second are written: ")?;
+        write!(
+            f,
+            "a sync is expected to take {duration:.1?} while {write_rate} bytes a second are written: "
+        )?;
         write!(f, "{unsent} bytes would wait for the replica")?;
         let Some(needed) = self.needed else {
             let rate = self.transfer_rate.unwrap_or(0);

@@ -310,6 +310,6 @@ fn a_replica_dropped_before_it_has_caught_up_makes_the_next_sync_unlikely() {
         _ => None,
     });
     let unlikely = unlikely.unwrap();
-    assert_eq!((unlikely.duration, unlikely.limit), (lasted, limit));
+    assert_eq!((unlikely.duration, unlikely.limit), (lasted * 3 / 2, limit));
     assert!(unlikely.needed.unwrap().hard > limit.hard, "{unlikely:?}");
 }

@@ -387,6 +387,65 @@ fn a_soft_limit_that_a_sync_would_outlast_is_named_with_the_time_that_helps() {
     assert_eq!(forecast(host.events()), None);
 }
 
+/// L5: wherever in a sync the limit ends it, and though a tenth more is written while one lasts than before.
+#[test]
+fn the_settings_that_are_told_let_a_sync_succeed_within_a_few_tries() {
+    let [short, long] = [1, 20].map(seconds);
+    for size in [None, Some(20_000)] {
+        for spans in [[long, short, short], [short, long, short], [short, short, long]] {
+            let limit = OutputLimit { hard: Some(400), soft: None };
+            let mut host = Host::new(|config| (config.backlog_capacity, config.output_limit) = (100, limit));
+            let failures = (0..20).take_while(|_| !is_synced(&mut host, size, spans)).count();
+            assert!((1..7).contains(&failures), "{failures} failures, made, sent and loaded in {spans:?}");
+        }
+    }
+}
+
+/// Sends an image of 20,000 bytes while more is written than usual.
+fn is_sent(host: &mut Host, replica: ReplicaKey, span: Duration) -> bool {
+    for step in 1..=100 {
+        write_for(host, span / 100, MORE);
+        if host.primary.handle_snapshot_progress(replica, step * 200, host.now).is_err() {
+            return false;
+        }
+    }
+    host.sent(replica);
+    true
+}
+
+/// Writes a byte each `tick`.
+fn write_for(host: &mut Host, span: Duration, tick: Duration) {
+    let end = host.now.checked_add(span).unwrap();
+    while host.now < end {
+        host.pass(tick);
+        host.append(b"1");
+    }
+}
+
+const USUAL: Duration = Duration::from_millis(11);
+const MORE: Duration = Duration::from_millis(10);
+
+/// A sync under the limit that is told before it, if one is.
+fn is_synced(host: &mut Host, size: Option<u64>, [making, sending, loading]: [Duration; 3]) -> bool {
+    write_for(host, seconds(2), USUAL);
+    let replica = newcomer(host, 1);
+    if let Some(told) = forecast(host.events()) {
+        host.reconfigure(|config| config.output_limit = told.needed.unwrap());
+    }
+    let cut = host.begin(Image { size, ..SIZED });
+    write_for(host, making, MORE);
+    // One that was dropped is gone, and its snapshot with it.
+    let is_made = host.primary.handle_snapshot_ready(cut.snapshot, host.now).is_ok();
+    if is_made && is_sent(host, replica, sending) {
+        write_for(host, loading, MORE);
+    }
+    let is_synced = host.is_attached(replica);
+    if is_synced {
+        host.catch_up(replica);
+    }
+    is_synced
+}
+
 /// One that was dropped on its way teaches as much as one that succeeded.
 #[test]
 fn a_sync_that_failed_by_its_limit_makes_the_next_one_unlikely() {

@@ -125,9 +125,8 @@ impl Reference {
     pub(super) fn drop_replica(&mut self, name: u64, reason: DropReason) {
         let leaves_pin = matches!(reason, DropReason::Silent { .. });
         let fails_sync = reason != DropReason::HistoryChanged;
-        let catch_up = self.find(name).and_then(|replica| replica.synced_at);
-        if let (DropReason::OverLimit(_), Some((_, cut_at))) = (reason, catch_up) {
-            self.record.note_outlasted(self.now.saturating_since(cut_at));
+        if let (DropReason::OverLimit(_), Some(cut_at)) = (reason, self.sync_cut_at(name)) {
+            self.record.note_over_limit(self.now.saturating_since(cut_at));
         }
         if self.remove(name, leaves_pin, fails_sync) {
             self.counts.dropped_by_limit += u64::from(matches!(reason, DropReason::OverLimit(_)));

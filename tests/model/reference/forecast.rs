@@ -64,9 +64,14 @@ impl SyncRecord {
         self.note_outlasted(expected.max(progress.elapsed));
     }
 
-    /// A sync that failed was, or would have been, under way for so long.
-    pub(super) fn note_outlasted(&mut self, elapsed: Duration) {
-        self.duration = self.duration.max(Some(elapsed));
+    /// A sync that its limit ended is expected to take half as long again.
+    pub(super) fn note_over_limit(&mut self, elapsed: Duration) {
+        self.note_outlasted(elapsed + elapsed / 2);
+    }
+
+    /// A sync that failed would have been under way for so long.
+    fn note_outlasted(&mut self, expected: Duration) {
+        self.duration = self.duration.max(Some(expected));
     }
 
     fn note_rate(&mut self, progress: Progress) {

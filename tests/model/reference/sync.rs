@@ -222,6 +222,15 @@ impl Reference {
         SnapshotError::NobodyWaits
     }
 
+    /// When the sync that a replica is in had its cut.
+    pub(super) fn sync_cut_at(&self, name: u64) -> Option<Timestamp> {
+        let replica = self.find(name)?;
+        match replica.snapshot() {
+            Some(snapshot) => Some(self.alive(snapshot).cut_at),
+            None => replica.synced_at.map(|(_, cut_at)| cut_at),
+        }
+    }
+
     pub(super) fn note_failed_transfer(&mut self, replica: &Replica) {
         if let Some(progress) = self.progress_of(replica) {
             self.record.note_failure(progress);
