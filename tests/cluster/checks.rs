@@ -22,6 +22,7 @@ impl World {
         self.check_links(host);
         self.check_request(host);
         self.check_staleness(host);
+        self.check_id(host);
         self.check_flow(host);
         let Host { node, account, .. } = &self.hosts[host];
         assert_eq!(node.is_following(), account.follows, "node {host} has the role that it was given");

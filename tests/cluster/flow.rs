@@ -22,26 +22,42 @@ impl World {
     pub(crate) fn check_flow(&mut self, host: usize) {
         let Some(number) = self.link_in_step(host) else { return };
         let connection = &self.network.connections[&number];
-        let Flow { since, received, end } = self.flow_of(connection);
-        let before = connection.flow.filter(|flow| flow.received == received && flow.end > received);
-        let known = before.filter(|flow| self.undisturbed_since(connection) <= flow.since);
-        let is_stuck = known.is_some_and(|flow| since > flow.since + LONGEST_PAUSE);
+        let now = self.flow_of(connection);
+        let before = connection.flow.filter(|flow| flow.received == now.received && flow.end > now.received);
+        let before = before.filter(|flow| self.undisturbed_since(connection) <= flow.since);
+        let before = before.filter(|_| self.is_sound(connection));
+        let is_stuck = before.is_some_and(|flow| now.since > flow.since + LONGEST_PAUSE);
         assert!(
             !is_stuck || !self.is_served(connection),
-            "L4: node {host} gets nothing over connection {number}: {known:?}, of {end}"
+            "L4: node {host} gets nothing over connection {number}: {before:?}, {now:?}"
         );
-        let connection = self.network.connections.get_mut(&number).expect("it was found");
-        connection.flow = known.or(Some(Flow { since, received, end }));
+        let flow = self.is_sound(connection).then_some(before.unwrap_or(now));
+        self.network.connections.get_mut(&number).expect("it was found").flow = flow;
+    }
+
+    /// R32, S6: who gets the stream of a node knows the id that it has there.
+    pub(crate) fn check_id(&self, host: usize) {
+        let Some(number) = self.link_in_step(host) else { return };
+        let [_, upstream] = self.network.connections[&number].hosts;
+        let (held, id) = (self.hosts[host].node.held(), self.hosts[upstream].report().id);
+        assert!(
+            held.is_none_or(|held| held.id == id),
+            "S6: node {host} holds {held:?} by the stream of {id}"
+        );
     }
 
     fn link_in_step(&self, host: usize) -> Option<usize> {
         let mut connections = self.network.connections.iter();
-        let (number, connection) = connections.find(|(_, connection)| {
+        let (number, _) = connections.find(|(_, connection)| {
             connection.hosts[0] == host && connection.follower.is_some() && connection.is_attached()
         })?;
+        (self.upstream_of(host)?.state == LinkState::InStep).then_some(*number)
+    }
+
+    /// What is sent over it arrives, and no later than it should; and it is known what arrived.
+    fn is_sound(&self, connection: &Connection) -> bool {
         let latency = Duration::from_millis(self.options.latency as u64);
-        let is_sound = !connection.lied && connection.down.is_sound(latency);
-        (is_sound && self.upstream_of(host)?.state == LinkState::InStep).then_some(*number)
+        !connection.lied && connection.down.is_sound(latency)
     }
 
     fn flow_of(&self, connection: &Connection) -> Flow {
