@@ -23,9 +23,10 @@ impl World {
         let Some(number) = self.link_in_step(host) else { return };
         let connection = &self.network.connections[&number];
         let now = self.flow_of(connection);
-        let before = connection.flow.filter(|flow| flow.received == now.received && flow.end > now.received);
-        let before = before.filter(|flow| self.undisturbed_since(connection) <= flow.since);
-        let before = before.filter(|_| self.is_sound(connection));
+        let before = connection.flow.filter(|flow| {
+            let waits = flow.received == now.received && flow.end > now.received;
+            waits && self.is_sound(connection) && self.undisturbed_since(connection) <= flow.since
+        });
         let is_stuck = before.is_some_and(|flow| now.since > flow.since + LONGEST_PAUSE);
         assert!(
             !is_stuck || !self.is_served(connection),
