@@ -23,16 +23,14 @@ impl World {
         let Some(number) = self.link_in_step(host) else { return };
         let connection = &self.network.connections[&number];
         let now = self.flow_of(connection);
+        let flows = self.is_sound(connection) && self.is_served(connection);
         let before = connection.flow.filter(|flow| {
             let waits = flow.received == now.received && flow.end > now.received;
-            waits && self.is_sound(connection) && self.undisturbed_since(connection) <= flow.since
+            flows && waits && self.undisturbed_since(connection) <= flow.since
         });
         let is_stuck = before.is_some_and(|flow| now.since > flow.since + LONGEST_PAUSE);
-        assert!(
-            !is_stuck || !self.is_served(connection),
-            "L4: node {host} gets nothing over connection {number}: {before:?}, {now:?}"
-        );
-        let flow = self.is_sound(connection).then_some(before.unwrap_or(now));
+        assert!(!is_stuck, "L4: node {host} gets nothing over connection {number}: {before:?}, {now:?}");
+        let flow = flows.then_some(before.unwrap_or(now));
         self.network.connections.get_mut(&number).expect("it was found").flow = flow;
     }
 

@@ -29,14 +29,14 @@ fn replicas_are_resynced_no_more_often_than_their_absences_account_for() {
     assert!(resumes > snapshots && snapshots > seeds && gaps > 0, "{resumes}, {snapshots}, {gaps}");
 }
 
-/// The backlog and the limit cover what is written while a snapshot is taken, and most absences.
+/// The backlog covers most absences, and the limit what is written until a transfer that is stuck is given up.
 fn options(rng: &mut Rng) -> Options {
     let mut options = Options::draw(rng);
     let config = &mut options.config;
     config.backlog_capacity = COVERED;
     config.backlog_ttl = None;
     config.output_limit = OutputLimit {
-        hard: Some(COVERED as u64),
+        hard: Some(4 * COVERED as u64),
         soft: rng.chance(50).then_some(SoftLimit { bytes: 1, lasting: Duration::from_secs(60) }),
     };
     config.min_replicas.to_write = 0;
@@ -53,7 +53,7 @@ fn options(rng: &mut Rng) -> Options {
 
 const SEEDS: u64 = 10;
 
-/// About a minute of writes.
+/// From a quarter of a minute of writes to a whole one.
 const COVERED: usize = 24_000;
 
 /// Faults that keep replicas away for a while, and take nothing from them.
