@@ -4,7 +4,7 @@ use headwater::Config;
 
 use crate::chart::{Chart, Shade};
 use crate::options::Parameter;
-use crate::scenario::{Account, Scenario, describe_limit};
+use crate::scenario::{Account, Scenario, describe_limit, limits};
 use crate::table::{Table, count, megabytes};
 use crate::world::{Keys, Load, Network, Setup, World};
 
@@ -162,7 +162,7 @@ fn account(
     let mut chart = Chart::new(title, world.now().since_origin());
     chart.add_offsets(world, &[primary, replica]);
     chart.shade(Shade { line: 0, above: held, until: died_at, name: note });
-    chart.add_unacked(world, replica, primary);
+    chart.add_unacked(world, replica, primary, limits(&config()));
     chart.mark(died_at, "the primary dies, the replica takes over");
     Outcome {
         written: world.writers[writer].accepted,

@@ -4,7 +4,7 @@ use headwater::{Config, MinReplicas, Timestamp};
 
 use crate::chart::Chart;
 use crate::options::Parameter;
-use crate::scenario::{Account, Scenario, describe_limit};
+use crate::scenario::{Account, Scenario, describe_limit, limits};
 use crate::table::{Table, count, moment};
 use crate::world::{Load, News, Setup, World};
 
@@ -137,7 +137,7 @@ impl Stall {
         let hosts: Vec<_> = [primary].iter().chain(replicas).copied().collect();
         chart.add_offsets(world, &hosts);
         chart.add_gate(world, primary);
-        chart.add_unsent(world, replicas, Vec::new());
+        chart.add_unsent(world, replicas, limits(&self.config(false)));
         chart.mark(Duration::from_secs(self.stall_at_s), "it stalls, just after its last ack");
         chart.mark(Duration::from_secs(self.stall_at_s + self.stall_s), "it goes on");
         chart

@@ -85,13 +85,13 @@ impl Chart {
         self.panels.push(Panel { axis: "unsent", height: 120.0, lines, limits, shade: None });
     }
 
-    /// What a host has not acknowledged, as long as its primary is there.
-    pub fn add_unacked(&mut self, world: &World, host: usize, primary: usize) {
+    /// What a host has not acknowledged, as long as its primary is there, against limits. What waits to be sent is a
+    /// part of it.
+    pub fn add_unacked(&mut self, world: &World, host: usize, primary: usize, limits: Vec<(String, u64)>) {
         let unacked = |sample: &Sample| sample.offsets[primary].map(|_| sample.behind[host].unacked);
         let points = world.trace.samples.iter().map(|sample| (at(sample), unacked(sample))).collect();
         let line = Line { name: format!("{} has not acknowledged", world.hosts[host].name), host, points };
-        let (lines, limits) = (vec![line], Vec::new());
-        self.panels.push(Panel { axis: "unacked", height: 100.0, lines, limits, shade: None });
+        self.panels.push(Panel { axis: "unacked", height: 100.0, lines: vec![line], limits, shade: None });
     }
 
     /// Shades what is lost of an offset.
@@ -116,6 +116,21 @@ impl Chart {
 
     pub fn mark(&mut self, at: Duration, what: &str) {
         self.marks.push((at, what.to_owned()));
+    }
+}
+
+impl Panel {
+    /// What the axis has to reach: the lines, and the limits that are not so far above them that these would lie flat.
+    fn highest(&self) -> u64 {
+        let lines = self.lines.iter().filter_map(Line::highest).max().unwrap_or(0);
+        let limits = self.limits.iter().map(|(_, bytes)| *bytes);
+        limits.filter(|bytes| *bytes / 4 <= lines).fold(lines, u64::max)
+    }
+}
+
+impl Line {
+    fn highest(&self) -> Option<u64> {
+        self.points.iter().filter_map(|(_, bytes)| *bytes).max()
     }
 }
 

@@ -39,8 +39,7 @@ fn draw_chart(canvas: &mut Canvas, chart: &Chart, top: f64) -> f64 {
 
 fn draw_panel(canvas: &mut Canvas, panel: &Panel, time: &Scale, top: f64) {
     let bottom = top + panel.height;
-    let lines = panel.lines.iter().flat_map(|line| &line.points).filter_map(|(_, bytes)| *bytes);
-    let highest = lines.chain(panel.limits.iter().map(|(_, bytes)| *bytes)).max().unwrap_or(0);
+    let highest = panel.highest();
     let (unit, name) = if highest >= 1_000_000 { (1e6, "MB") } else { (1e3, "kB") };
     let scale = Scale::new((highest.max(1) as f64) / unit * 1.06, (bottom, top));
     for tick in scale.ticks(panel.height / 36.0) {
@@ -55,9 +54,14 @@ fn draw_panel(canvas: &mut Canvas, panel: &Panel, time: &Scale, top: f64) {
     for line in &panel.lines {
         let style = stroke(line.host, panel.lines.len() == 1);
         draw_line(canvas, line, &style, &place);
-        legend.line(canvas, &line.name, &style);
+        let never = if line.highest().is_none() { ", never in step" } else { "" };
+        legend.line(canvas, &format!("{}{never}", line.name), &style);
     }
     for ((name, bytes), style) in panel.limits.iter().zip(LIMITS) {
+        if *bytes > highest {
+            legend.name(canvas, &format!("{name} (above)"));
+            continue;
+        }
         let (_, y) = place((Duration::ZERO, *bytes));
         canvas.line((LEFT, y), (LEFT + WIDTH, y), style);
         legend.line(canvas, name, style);
